@@ -1,0 +1,1 @@
+"""Settings as typed values, and the data files that hold defaults and rules."""
