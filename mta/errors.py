@@ -20,7 +20,12 @@ class PosthouseError(Exception):
     code = "error"
 
     def __init__(
-        self, message: str, *, code: str | None = None, field: str | None = None, details: Mapping[str, Any] | None = None
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        field: str | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message

@@ -1,0 +1,130 @@
+"""Sending domains and their DKIM keys at rest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mta.model import DkimKey, Domain
+from mta.store.sqlite import Row, Tx
+
+COLUMNS = "id, organization_id, name, status, trusted, challenge, checks, created_at, verified_at, last_checked_at"
+ADD = f"""
+    INSERT INTO domains ({COLUMNS})
+    VALUES (:id, :organization_id, :name, :status, :trusted, :challenge, '{{}}', :now, :verified_at, NULL)"""
+BY_ID = f"SELECT {COLUMNS} FROM domains WHERE id = :id AND deleted_at IS NULL"
+BY_NAME = f"""
+    SELECT {COLUMNS} FROM domains
+    WHERE organization_id = :organization_id AND name = :name AND deleted_at IS NULL"""
+PAGE = f"""
+    SELECT {COLUMNS} FROM domains WHERE organization_id = :organization_id AND deleted_at IS NULL AND id < :before
+    ORDER BY id DESC LIMIT :limit"""
+UPDATE = """
+    UPDATE domains SET status = :status, trusted = :trusted, checks = :checks, verified_at = :verified_at,
+        last_checked_at = :last_checked_at
+    WHERE id = :id"""
+DELETE = "UPDATE domains SET deleted_at = :now WHERE id = :id"
+
+_KEY = "id, domain_id, domain, selector, algorithm, sealed, dns_value, state, created_at"
+ADD_KEY = f"""
+    INSERT INTO dkim_keys ({_KEY})
+    VALUES (:id, :domain_id, :domain, :selector, :algorithm, :sealed, :dns_value, :state, :now)"""
+KEYS = f"SELECT {_KEY} FROM dkim_keys WHERE domain_id = :domain_id ORDER BY id"
+# Keys of a deleted domain live until its queue is empty: the newest domain of that name counts, deleted or not.
+SIGNING_KEYS = f"""
+    SELECT {_KEY} FROM dkim_keys
+    WHERE state = 'active' AND domain_id = (
+        SELECT id FROM domains WHERE organization_id = :organization_id AND name = :name
+        ORDER BY deleted_at IS NULL DESC, id DESC LIMIT 1)
+    ORDER BY algorithm DESC"""
+SET_KEY_STATE = "UPDATE dkim_keys SET state = :state, retired_at = :retired_at WHERE id = :id"
+DELETE_KEY = "DELETE FROM dkim_keys WHERE id = :id"
+
+
+def domain(row: Row) -> Domain:
+    return Domain(row[0], row[1], row[2], row[3], bool(row[4]), row[5], json.loads(row[6]), row[7], row[8], row[9])
+
+
+def add(tx: Tx, made: Domain) -> None:
+    tx.run(
+        ADD,
+        id=made.id,
+        organization_id=made.organization_id,
+        name=made.name,
+        status=made.status,
+        trusted=int(made.trusted),
+        challenge=made.challenge,
+        now=made.created_at,
+        verified_at=made.verified_at,
+    )
+
+
+def by_id(tx: Tx, id: str) -> Domain | None:
+    row = tx.one(BY_ID, id=id)
+    return domain(row) if row else None
+
+
+def by_name(tx: Tx, organization_id: str, name: str) -> Domain | None:
+    row = tx.one(BY_NAME, organization_id=organization_id, name=name)
+    return domain(row) if row else None
+
+
+def page(tx: Tx, organization_id: str, limit: int, before: str = "~") -> list[Domain]:
+    return [domain(row) for row in tx.all(PAGE, organization_id=organization_id, limit=limit, before=before)]
+
+
+def update(
+    tx: Tx,
+    id: str,
+    *,
+    status: str,
+    trusted: bool,
+    checks: Mapping[str, Any],
+    verified_at: int | None,
+    last_checked_at: int | None,
+) -> None:
+    tx.run(
+        UPDATE,
+        id=id,
+        status=status,
+        trusted=int(trusted),
+        checks=json.dumps(checks),
+        verified_at=verified_at,
+        last_checked_at=last_checked_at,
+    )
+
+
+def delete(tx: Tx, id: str, now: int) -> None:
+    tx.run(DELETE, id=id, now=now)
+
+
+def add_key(tx: Tx, key: DkimKey) -> None:
+    tx.run(
+        ADD_KEY,
+        id=key.id,
+        domain_id=key.domain_id,
+        domain=key.domain,
+        selector=key.selector,
+        algorithm=key.algorithm,
+        sealed=key.sealed,
+        dns_value=key.dns_value,
+        state=key.state,
+        now=key.created_at,
+    )
+
+
+def keys(tx: Tx, domain_id: str) -> list[DkimKey]:
+    return [DkimKey(*row) for row in tx.all(KEYS, domain_id=domain_id)]
+
+
+def signing_keys(tx: Tx, organization_id: str, name: str) -> list[DkimKey]:
+    return [DkimKey(*row) for row in tx.all(SIGNING_KEYS, organization_id=organization_id, name=name)]
+
+
+def set_key_state(tx: Tx, id: str, state: str, retired_at: int | None = None) -> None:
+    tx.run(SET_KEY_STATE, id=id, state=state, retired_at=retired_at)
+
+
+def delete_key(tx: Tx, id: str) -> None:
+    tx.run(DELETE_KEY, id=id)

@@ -1,0 +1,104 @@
+"""Events at rest, and the hourly counters that grow with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mta import ids
+from mta.model import Event
+from mta.store.sqlite import Row, Tx
+
+COLUMNS = "id, organization_id, test, type, resource_type, resource_id, message_id, recipient, data, created_at"
+ADD = f"""
+    INSERT INTO events ({COLUMNS})
+    VALUES (:id, :organization_id, :test, :type, :resource_type, :resource_id, :message_id, :recipient, :data, :now)"""
+BY_ID = f"SELECT {COLUMNS} FROM events WHERE id = :id"
+BY_MESSAGE = f"SELECT {COLUMNS} FROM events WHERE message_id = :message_id AND id > :after ORDER BY id LIMIT :limit"
+COUNT = """
+    INSERT INTO counters (organization_id, test, hour, domain, template_id, name, value)
+    VALUES (:organization_id, :test, :hour, :domain, :template_id, :name, :value)
+    ON CONFLICT (organization_id, test, hour, domain, template_id, name) DO UPDATE SET value = value + excluded.value"""
+HOUR_MS = 3_600_000
+
+
+def event(row: Row) -> Event:
+    return Event(
+        id=row[0],
+        organization_id=row[1],
+        test=bool(row[2]),
+        type=row[3],
+        resource_type=row[4],
+        resource_id=row[5],
+        message_id=row[6],
+        recipient=row[7],
+        data=json.loads(row[8]),
+        created_at=row[9],
+    )
+
+
+def add(
+    tx: Tx,
+    organization_id: str,
+    type: str,
+    resource_type: str,
+    resource_id: str,
+    *,
+    test: bool = False,
+    message_id: str | None = None,
+    recipient: str | None = None,
+    data: Mapping[str, Any] | None = None,
+    at: int | None = None,
+) -> str:
+    """Records one event; its type is of the canonical vocabulary (docs/architecture.md). Returns its id."""
+    now = ids.now_ms() if at is None else at
+    id = ids.new("evt", now)
+    tx.run(
+        ADD,
+        id=id,
+        organization_id=organization_id,
+        test=int(test),
+        type=type,
+        resource_type=resource_type,
+        resource_id=resource_id,
+        message_id=message_id,
+        recipient=recipient,
+        data=json.dumps(data) if data else "{}",
+        now=now,
+    )
+    return id
+
+
+def by_id(tx: Tx, id: str) -> Event | None:
+    row = tx.one(BY_ID, id=id)
+    return event(row) if row else None
+
+
+def by_message(tx: Tx, message_id: str, after: str = "", limit: int = 1000) -> list[Event]:
+    """A message's timeline, oldest first."""
+    return [event(row) for row in tx.all(BY_MESSAGE, message_id=message_id, after=after, limit=limit)]
+
+
+def count(
+    tx: Tx,
+    organization_id: str,
+    test: bool,
+    name: str,
+    now: int,
+    *,
+    domain: str = "",
+    template_id: str = "",
+    value: int = 1,
+) -> None:
+    """Adds to the counter `name` of this hour (UTC)."""
+    tx.run(
+        COUNT,
+        organization_id=organization_id,
+        test=int(test),
+        hour=now // HOUR_MS,
+        domain=domain,
+        template_id=template_id,
+        name=name,
+        value=value,
+    )

@@ -1,0 +1,143 @@
+"""Messages at rest."""
+
+from __future__ import annotations
+
+import json
+
+from mta.model import Message, MessageStatus
+from mta.store.sqlite import Row, Tx
+
+COLUMNS = (
+    "id, organization_id, body_id, domain, status, test, source, stream, from_address, sender, to_addresses, cc, bcc, reply_to, "
+    "subject, header_message_id, size, tags, metadata, options, created_at, updated_at, scheduled_at, sent_at"
+)
+_M = ", ".join(f"m.{name.strip()}" for name in COLUMNS.split(","))
+ADD = """
+    INSERT INTO messages (
+        id, organization_id, body_id, domain, status, test, source, stream, from_address, sender, to_addresses, cc, bcc,
+        reply_to, subject, header_message_id, size, tags, metadata, options, reverse_path, template_id, created_at,
+        updated_at, scheduled_at)
+    VALUES (
+        :id, :organization_id, :body_id, :domain, :status, :test, :source, :stream, :from_address, :sender, :to, :cc, :bcc,
+        :reply_to, :subject, :header_message_id, :size, :tags, :metadata, :options, :reverse_path, :template_id, :now,
+        :now, :scheduled_at)"""
+BY_ID = f"SELECT {COLUMNS} FROM messages WHERE id = :id"
+_PAGE = "m.organization_id = :organization_id AND m.test = :test AND m.id < :before"
+_TAIL = "ORDER BY m.id DESC LIMIT :limit"
+PAGE = f"SELECT {_M} FROM messages m WHERE {_PAGE} {_TAIL}"
+PAGE_BY_STATUS = f"SELECT {_M} FROM messages m WHERE {_PAGE} AND m.status = :status {_TAIL}"
+PAGE_BY_SENDER = f"SELECT {_M} FROM messages m WHERE {_PAGE} AND m.from_address = :sender {_TAIL}"
+PAGE_BY_RECIPIENT = f"""
+    SELECT {_M} FROM deliveries d JOIN messages m ON m.id = d.message_id
+    WHERE d.organization_id = :organization_id AND d.test = :test AND d.recipient_key = :recipient AND d.message_id < :before
+    GROUP BY d.message_id ORDER BY d.message_id DESC LIMIT :limit"""
+SET_STATUS = (
+    "UPDATE messages SET status = :status, updated_at = :now, sent_at = coalesce(sent_at, :sent_at) WHERE id = :id"
+)
+LAST = "~"  # sorts after every id
+
+
+def message(row: Row) -> Message:
+    return Message(
+        id=row[0],
+        organization_id=row[1],
+        body_id=row[2],
+        domain=row[3],
+        status=MessageStatus(row[4]),
+        test=bool(row[5]),
+        source=row[6],
+        stream=row[7],
+        from_address=row[8],
+        sender=row[9],
+        to=tuple(json.loads(row[10])),
+        cc=tuple(json.loads(row[11])),
+        bcc=tuple(json.loads(row[12])),
+        reply_to=tuple(json.loads(row[13])),
+        subject=row[14],
+        header_message_id=row[15],
+        size=row[16],
+        tags=json.loads(row[17]),
+        metadata=json.loads(row[18]),
+        options=json.loads(row[19]),
+        created_at=row[20],
+        updated_at=row[21],
+        scheduled_at=row[22],
+        sent_at=row[23],
+    )
+
+
+def add(tx: Tx, made: Message, reverse_path: str | None) -> None:
+    tx.run(
+        ADD,
+        id=made.id,
+        organization_id=made.organization_id,
+        body_id=made.body_id,
+        domain=made.domain,
+        status=made.status.value,
+        test=int(made.test),
+        source=made.source,
+        stream=made.stream,
+        from_address=made.from_address,
+        sender=made.sender,
+        to=json.dumps(made.to),
+        cc=json.dumps(made.cc),
+        bcc=json.dumps(made.bcc),
+        reply_to=json.dumps(made.reply_to),
+        subject=made.subject,
+        header_message_id=made.header_message_id,
+        size=made.size,
+        tags=json.dumps(dict(made.tags)),
+        metadata=json.dumps(dict(made.metadata)),
+        options=json.dumps(dict(made.options)),
+        reverse_path=reverse_path,
+        template_id=made.options.get("template_id") or "",
+        now=made.created_at,
+        scheduled_at=made.scheduled_at,
+    )
+
+
+def by_id(tx: Tx, id: str) -> Message | None:
+    row = tx.one(BY_ID, id=id)
+    return message(row) if row else None
+
+
+def page(
+    tx: Tx,
+    organization_id: str,
+    test: bool,
+    *,
+    limit: int,
+    before: str | None = None,
+    status: MessageStatus | None = None,
+    sender: str | None = None,
+    recipient: str | None = None,
+) -> list[Message]:
+    """Newest first, `limit` at most. One filter is served by its index, the others sift what it finds."""
+    found: list[Message] = []
+    cursor = before or LAST
+    while len(found) < limit:
+        sql, extra = PAGE, {}
+        if recipient is not None:
+            sql, extra = PAGE_BY_RECIPIENT, {"recipient": recipient}
+        elif sender is not None:
+            sql, extra = PAGE_BY_SENDER, {"sender": sender}
+        elif status is not None:
+            sql, extra = PAGE_BY_STATUS, {"status": status.value}
+        step = 200 if (status, sender, recipient).count(None) < 2 else limit
+        rows = [
+            message(row)
+            for row in tx.all(sql, organization_id=organization_id, test=int(test), before=cursor, limit=step, **extra)
+        ]
+        found += [
+            row
+            for row in rows
+            if (status is None or row.status == status) and (sender is None or row.from_address == sender)
+        ]
+        if len(rows) < step:
+            break
+        cursor = rows[-1].id
+    return found[:limit]
+
+
+def set_status(tx: Tx, id: str, status: MessageStatus, now: int, sent_at: int | None = None) -> None:
+    tx.run(SET_STATUS, id=id, status=status.value, now=now, sent_at=sent_at)

@@ -1,0 +1,108 @@
+"""Organizations and their API keys at rest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mta import ids
+from mta.model import ApiKey, Organization
+from mta.store.sqlite import Row, Tx
+
+_ORGANIZATION = "id, name, tier, settings, created_at"
+ADD = "INSERT INTO organizations (id, name, tier, settings, created_at) VALUES (:id, :name, :tier, :settings, :now)"
+BY_ID = f"SELECT {_ORGANIZATION} FROM organizations WHERE id = :id"
+BY_NAME = f"SELECT {_ORGANIZATION} FROM organizations WHERE name = :name"
+LIST = f"SELECT {_ORGANIZATION} FROM organizations ORDER BY id"
+UPDATE = "UPDATE organizations SET name = :name, tier = :tier, settings = :settings WHERE id = :id"
+
+_KEY = "id, organization_id, name, prefix, scopes, test, created_at, expires_at, revoked_at, last_used_at"
+ADD_KEY = """
+    INSERT INTO api_keys (id, organization_id, name, prefix, hash, scopes, test, created_at, expires_at)
+    VALUES (:id, :organization_id, :name, :prefix, :hash, :scopes, :test, :now, :expires_at)"""
+KEY_BY_HASH = f"SELECT {_KEY} FROM api_keys WHERE hash = :hash"
+KEY_BY_ID = f"SELECT {_KEY} FROM api_keys WHERE id = :id"
+LIST_KEYS = f"SELECT {_KEY} FROM api_keys WHERE organization_id = :organization_id ORDER BY id DESC"
+REVOKE_KEY = "UPDATE api_keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL"
+TOUCH_KEY = "UPDATE api_keys SET last_used_at = :now WHERE id = :id"
+
+
+def _organization(row: Row) -> Organization:
+    return Organization(row[0], row[1], row[2], json.loads(row[3]), row[4])
+
+
+def _key(row: Row) -> ApiKey:
+    return ApiKey(
+        id=row[0],
+        organization_id=row[1],
+        name=row[2],
+        prefix=row[3],
+        scopes=tuple(json.loads(row[4])),
+        test=bool(row[5]),
+        created_at=row[6],
+        expires_at=row[7],
+        revoked_at=row[8],
+        last_used_at=row[9],
+    )
+
+
+def add(tx: Tx, name: str, tier: str, settings: Mapping[str, Any] | None = None) -> Organization:
+    made = Organization(ids.new("org"), name, tier, settings or {}, ids.now_ms())
+    tx.run(ADD, id=made.id, name=name, tier=tier, settings=json.dumps(made.settings), now=made.created_at)
+    return made
+
+
+def by_id(tx: Tx, id: str) -> Organization | None:
+    row = tx.one(BY_ID, id=id)
+    return _organization(row) if row else None
+
+
+def by_name(tx: Tx, name: str) -> Organization | None:
+    row = tx.one(BY_NAME, name=name)
+    return _organization(row) if row else None
+
+
+def listing(tx: Tx) -> list[Organization]:
+    return [_organization(row) for row in tx.all(LIST)]
+
+
+def update(tx: Tx, changed: Organization) -> None:
+    tx.run(UPDATE, id=changed.id, name=changed.name, tier=changed.tier, settings=json.dumps(changed.settings))
+
+
+def add_key(tx: Tx, key: ApiKey, hash: str) -> None:
+    tx.run(
+        ADD_KEY,
+        id=key.id,
+        organization_id=key.organization_id,
+        name=key.name,
+        prefix=key.prefix,
+        hash=hash,
+        scopes=json.dumps(key.scopes),
+        test=int(key.test),
+        now=key.created_at,
+        expires_at=key.expires_at,
+    )
+
+
+def key_by_hash(tx: Tx, hash: str) -> ApiKey | None:
+    row = tx.one(KEY_BY_HASH, hash=hash)
+    return _key(row) if row else None
+
+
+def key_by_id(tx: Tx, id: str) -> ApiKey | None:
+    row = tx.one(KEY_BY_ID, id=id)
+    return _key(row) if row else None
+
+
+def list_keys(tx: Tx, organization_id: str) -> list[ApiKey]:
+    return [_key(row) for row in tx.all(LIST_KEYS, organization_id=organization_id)]
+
+
+def revoke_key(tx: Tx, id: str, now: int) -> None:
+    tx.run(REVOKE_KEY, id=id, now=now)
+
+
+def touch_key(tx: Tx, id: str, now: int) -> None:
+    tx.run(TOUCH_KEY, id=id, now=now)

@@ -1,0 +1,81 @@
+"""What is SQLite's own: connections and their pragmas, the transaction object repositories get, migrations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import apsw
+import structlog
+
+log = structlog.get_logger("store")
+Row = tuple[Any, ...]
+
+
+class Tx:
+    """One transaction, as repositories see it: named parameters in, plain tuples out."""
+
+    __slots__ = ("_execute",)
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._execute = connection.execute
+
+    def run(self, sql: str, **parameters: Any) -> None:
+        """A statement without rows."""
+        self._execute(sql, parameters)
+
+    def one(self, sql: str, **parameters: Any) -> Row | None:
+        """The first row, or None."""
+        return next(iter(self._execute(sql, parameters)), None)
+
+    def all(self, sql: str, **parameters: Any) -> list[Row]:
+        return list(self._execute(sql, parameters))
+
+    def each(self, sql: str, **parameters: Any) -> Iterator[Row]:
+        """Row by row, for what is too large to hold at once."""
+        return iter(self._execute(sql, parameters))
+
+
+def open_connection(path: Path, *, read_only: bool = False) -> apsw.Connection:
+    """A connection with the pragmas that the store's promises rest on."""
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    connection = apsw.Connection(str(path), flags=flags, statementcachesize=300)
+    connection.set_busy_timeout(10_000)
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "temp_store=MEMORY", "cache_size=-32000"):
+        connection.execute(f"PRAGMA {pragma}")
+    if read_only:
+        connection.execute("PRAGMA query_only=1")
+    else:
+        connection.wal_autocheckpoint(0)  # checkpoints run on a connection of their own
+    return connection
+
+
+def migrations() -> list[tuple[int, str, str]]:
+    """The numbered scripts, in order: (number, name, sql)."""
+    scripts = []
+    for entry in resources.files("mta.store").joinpath("migrations").iterdir():
+        if found := re.fullmatch(r"(\d{4})_(\w+)\.sql", entry.name):
+            scripts.append((int(found[1]), found[2], entry.read_text()))
+    return sorted(scripts)
+
+
+def migrate(connection: apsw.Connection, up_to: int | None = None) -> int:
+    """Applies what is missing, each script in a transaction of its own; returns the version reached."""
+    version = int(next(iter(connection.execute("PRAGMA user_version")))[0])
+    for number, name, sql in migrations():
+        if number <= version or (up_to is not None and number > up_to):
+            continue
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute(sql)
+            connection.execute(f"PRAGMA user_version={number}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        log.info("store migrated", number=number, name=name)
+        version = number
+    return version

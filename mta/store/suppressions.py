@@ -1,0 +1,76 @@
+"""Suppressed addresses at rest. The key is the address with lower-case local part and A-label domain."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mta import ids
+from mta.model import Suppression
+from mta.store.sqlite import Row, Tx
+
+COLUMNS = "id, organization_id, test, email, reason, source, stream, metadata, message_id, created_at"
+ADD = f"""
+    INSERT INTO suppressions ({COLUMNS})
+    VALUES (:id, :organization_id, :test, :email, :reason, :source, :stream, :metadata, :message_id, :now)
+    ON CONFLICT (organization_id, test, email, stream) DO NOTHING RETURNING id"""
+FIND = f"""
+    SELECT {COLUMNS} FROM suppressions
+    WHERE organization_id = :organization_id AND test = :test AND email = :email AND stream = :stream"""
+APPLYING = f"""
+    SELECT {COLUMNS} FROM suppressions
+    WHERE organization_id = :organization_id AND test = :test AND email = :email AND stream IN ('', :stream) LIMIT 1"""
+BY_ID = f"SELECT {COLUMNS} FROM suppressions WHERE id = :id"
+DELETE = "DELETE FROM suppressions WHERE id = :id"
+
+
+def suppression(row: Row) -> Suppression:
+    return Suppression(row[0], row[1], bool(row[2]), row[3], row[4], row[5], row[6], json.loads(row[7]), row[8], row[9])
+
+
+def add(
+    tx: Tx,
+    organization_id: str,
+    email: str,
+    reason: str,
+    source: str,
+    now: int,
+    *,
+    test: bool = False,
+    stream: str = "",
+    metadata: Mapping[str, Any] | None = None,
+    message_id: str | None = None,
+) -> tuple[Suppression, bool]:
+    """Suppresses an address; returns the suppression and whether it is new."""
+    made = tx.one(
+        ADD,
+        id=ids.new("sup", now),
+        organization_id=organization_id,
+        test=int(test),
+        email=email,
+        reason=reason,
+        source=source,
+        stream=stream,
+        metadata=json.dumps(metadata or {}),
+        message_id=message_id,
+        now=now,
+    )
+    row = tx.one(FIND, organization_id=organization_id, test=int(test), email=email, stream=stream)
+    assert row is not None
+    return suppression(row), made is not None
+
+
+def applying(tx: Tx, organization_id: str, test: bool, email: str, stream: str) -> Suppression | None:
+    """What keeps mail of this stream from this address, if anything."""
+    row = tx.one(APPLYING, organization_id=organization_id, test=int(test), email=email, stream=stream)
+    return suppression(row) if row else None
+
+
+def by_id(tx: Tx, id: str) -> Suppression | None:
+    row = tx.one(BY_ID, id=id)
+    return suppression(row) if row else None
+
+
+def delete(tx: Tx, id: str) -> None:
+    tx.run(DELETE, id=id)
