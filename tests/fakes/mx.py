@@ -97,7 +97,7 @@ class Session:
     commands: list[str] = field(default_factory=list)
 
 
-class _Cut(Exception):  # noqa: N818 - not an error
+class _Cut(Exception):
     pass
 
 
