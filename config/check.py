@@ -11,12 +11,14 @@ from config.settings import Listener, Reputation, Settings, host_port
 from mta.protocol.address import AddressError, ascii_domain
 
 Problem = tuple[str, str]  # dotted key, sentence
+MAX_SOCKET_PATH = 107  # bytes: sun_path of Linux, without its NUL
 
 
 def problems(settings: Settings) -> list[Problem]:
     """What is wrong with the values themselves; looks at no file, so that every command can ask."""
     return [
         *_names(settings),
+        *_socket(settings),
         *_listeners(settings),
         *_addresses(settings),
         *_tls(settings),
@@ -50,6 +52,11 @@ def _names(settings: Settings) -> Iterator[Problem]:
     ):
         if name and not _is_name(name):
             yield key, f'"{name}" is not a host name; write it like "mail.example.com".'
+
+
+def _socket(settings: Settings) -> Iterator[Problem]:
+    if len(os.fsencode(settings.socket_path)) > MAX_SOCKET_PATH:
+        yield "data_dir", f"{settings.data_dir} is too long for a socket below it; a shorter path is needed."
 
 
 def _listeners(settings: Settings) -> Iterator[Problem]:

@@ -19,8 +19,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import msgspec
 from msgspec.structs import FieldInfo
 
-from config import lines
-from config.check import problems as semantic_problems
+from config import check, lines
 from config.settings import Section, Settings
 from mta.errors import ConfigError
 
@@ -42,11 +41,11 @@ _EXPECTED = {str: "a text in quotes", bool: "true or false", Path: "a path in qu
 _S = TypeVar("_S", bound=Section)
 
 
-def load(path: Path | None, env: Mapping[str, str], *, dev: bool = False) -> Settings:
+def load(path: Path | None, env: Mapping[str, str], *, dev: bool = False, files: bool = False) -> Settings:
     """The settings of `path` (None: what POSTHOUSE_CONFIG names, else the usual place if it exists, else defaults).
 
     Raises ConfigError, whose message has a line `where: key: what is wrong and the way out` for each mistake and whose
-    details hold them as `problems`. Certificates and directories are not looked at: see `config.check.file_problems`.
+    details hold them as `problems`. With `files`, what the daemon needs of the file system is looked at too.
     """
     path = config_file(path, env, dev=dev)
     origins: dict[str, str] = {}
@@ -57,9 +56,9 @@ def load(path: Path | None, env: Mapping[str, str], *, dev: bool = False) -> Set
     _overlay(table, env, origins, wrong)
     settings = build(Settings, table, "", wrong)
     if settings is not None and not wrong:
-        wrong = semantic_problems(settings)
+        wrong = [*check.problems(settings), *(check.file_problems(settings) if files else [])]
     if settings is None or wrong:
-        raise config_error(wrong, str(path) if path else "defaults", origins)
+        raise _error(wrong, str(path) if path else "defaults", origins)
     return _complete(settings, env)
 
 
@@ -76,17 +75,6 @@ def config_file(path: Path | None, env: Mapping[str, str], *, dev: bool = False)
     return usual if usual.is_file() else None
 
 
-def config_error(wrong: list[tuple[str, str]], source: str, origins: Mapping[str, str]) -> ConfigError:
-    """One error for all problems; `origins` knows `file:line` or the variable of a key."""
-    told = [f"{_origin(key, origins, source)}: {key}: {text}" for key, text in wrong]
-    return ConfigError("\n".join(told), field=wrong[0][0] if wrong else None, details={"problems": told})
-
-
-def origins_of(path: Path) -> dict[str, str]:
-    """`file:line` of every key in the file."""
-    return {key: f"{path}:{number}" for number, key, _ in lines.keys(path.read_text(encoding="utf-8"))}
-
-
 def _read(path: Path, origins: dict[str, str]) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
@@ -97,6 +85,11 @@ def _read(path: Path, origins: dict[str, str]) -> dict[str, Any]:
         raise ConfigError(f"{path} is not TOML: {error}.") from error
     origins.update({key: f"{path}:{number}" for number, key, _ in lines.keys(text)})
     return table
+
+
+def _error(wrong: list[tuple[str, str]], source: str, origins: Mapping[str, str]) -> ConfigError:
+    told = [f"{_origin(key, origins, source)}: {key}: {text}" for key, text in wrong]
+    return ConfigError("\n".join(told), field=wrong[0][0], details={"problems": told})
 
 
 def _origin(key: str, origins: Mapping[str, str], source: str) -> str:

@@ -117,6 +117,7 @@ def test_all_mistakes_are_told_at_once_with_line_and_suggestion(tmp_path: Path) 
     ("text", "told"),
     [
         ('hostname = "a b"', ':1: hostname: "a b" is not a host name; write it like "mail.example.com".'),
+        (f'data_dir = "/{"d" * 100}"', "is too long for a socket below it"),
         ("listeners = []", ":1: listeners: There is none; write at least one [[listeners]] table."),
         ('[tls]\ncertificate = "/x"', ":2: tls.certificate: A certificate without a key; set both, or neither"),
         ('[api]\naddress = "8025"', ':2: api.address: "8025" has no port; write it like'),

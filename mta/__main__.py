@@ -1,0 +1,5 @@
+"""`python -m mta` is `posthouse`."""
+
+from mta.cli import main
+
+main()

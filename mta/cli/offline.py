@@ -1,0 +1,30 @@
+"""Provisioning without a daemon: the operator surface is opened on the same socket for the time of one command.
+
+`mta.daemon.offline(settings)` takes the store's lock, so a daemon cannot start meanwhile, nor a second command run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Callable
+from typing import TypeVar
+
+from config.settings import Settings
+from mta.cli.client import Client
+
+_T = TypeVar("_T")
+
+
+def operate(settings: Settings, work: Callable[[Client], _T]) -> _T:
+    """`work(client)` with the daemon that runs, or without one with the store itself."""
+    client = Client(settings.socket_path)
+    if client.answers():
+        return work(client)
+    return asyncio.run(_offline(settings, work))
+
+
+async def _offline(settings: Settings, work: Callable[[Client], _T]) -> _T:
+    daemon = importlib.import_module("mta.daemon")  # it brings the whole server: only where it is needed
+    async with daemon.offline(settings):
+        return await asyncio.to_thread(work, Client(settings.socket_path))
