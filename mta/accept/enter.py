@@ -1,0 +1,280 @@
+"""The one durable transaction of accepting, run in the store's writer: all that depends on what is stored is judged
+here, so that it holds under parallel senders, and the message with all that belongs to it is written, or nothing is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from config.settings import Settings
+from mta import ids
+from mta.accept.prepare import Prepared
+from mta.accept.submission import Accepted
+from mta.errors import NotFound
+from mta.lifecycle.states import roll_up
+from mta.model import (
+    DeliveryStatus,
+    Lane,
+    Message,
+    MessageStatus,
+    Options,
+    Organization,
+    Principal,
+    Queued,
+    Recipient,
+    Suppression,
+)
+from mta.policy import idempotency, limits, senders, suppression
+from mta.store import bodies, deliveries, events, messages, organizations
+from mta.store import idempotency as keys
+from mta.store.sqlite import Tx
+
+BROADCAST: Final = "broadcast"
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """What the transaction came to: `accepted` with the deliveries to offer, or who was suppressed where that is all."""
+
+    accepted: Accepted | None
+    deliveries: tuple[Queued, ...] = ()
+    refused: tuple[Suppression, ...] = ()
+
+
+def enter(tx: Tx, principal: Principal, prepared: Prepared, settings: Settings) -> Entered:
+    """Judges and stores. Raises InvalidInput, Forbidden, Conflict or LimitReached: then nothing is kept."""
+    organization = organizations.by_id(tx, principal.organization_id)
+    if organization is None:
+        raise NotFound("The organization of this key is gone.")
+    earlier = _earlier(tx, principal, prepared, settings)
+    if earlier is not None:
+        return Entered(_replay(tx, earlier))
+    _check_sender(tx, principal, prepared)
+    suppressed = suppression.among(
+        tx,
+        organization.id,
+        principal.test,
+        (recipient.address for recipient in prepared.recipients),
+        prepared.options.stream,
+    )
+    going = len(prepared.recipients) - len(suppressed)
+    if not going:
+        _tell_refused(tx, principal, prepared, suppressed)
+        return Entered(None, refused=tuple(suppressed.values()))
+    limits.count(tx, organization, principal.test, going, prepared.now, settings.tiers)
+    return _store(tx, organization, principal, prepared, settings, suppressed)
+
+
+def _earlier(tx: Tx, principal: Principal, prepared: Prepared, settings: Settings) -> str | None:
+    key = prepared.options.idempotency_key
+    if key is None:
+        return None
+    after = prepared.now - settings.retention.idempotency_s * 1000
+    return idempotency.earlier(tx, principal.organization_id, principal.test, key, prepared.fingerprint, after)
+
+
+def _replay(tx: Tx, message_id: str) -> Accepted:
+    """The first answer again, whatever became of the message since."""
+    message = messages.by_id(tx, message_id)
+    scheduled = message is not None and message.scheduled_at is not None and message.scheduled_at > message.created_at
+    refused = tuple(
+        delivery.recipient
+        for delivery in deliveries.by_message(tx, message_id)
+        if delivery.status is DeliveryStatus.SUPPRESSED and delivery.updated_at == delivery.created_at
+    )
+    return Accepted(message_id, MessageStatus.SCHEDULED if scheduled else MessageStatus.QUEUED, True, refused)
+
+
+def _check_sender(tx: Tx, principal: Principal, prepared: Prepared) -> None:
+    domain = prepared.author[1].domain
+    senders.sending_domain(tx, principal.organization_id, domain)
+    reverse_path = prepared.submission.reverse_path
+    if reverse_path is not None and reverse_path.domain != domain:
+        senders.check_reverse_path(tx, principal.organization_id, reverse_path.domain)
+
+
+def _tell_refused(tx: Tx, principal: Principal, prepared: Prepared, found: Mapping[str, Suppression]) -> None:
+    """Nothing is queued, but the app's owner can see why."""
+    for recipient in prepared.recipients:
+        suppressed = found[recipient.address.key]
+        events.add(
+            tx,
+            principal.organization_id,
+            "message.suppressed",
+            "suppression",
+            suppressed.id,
+            test=principal.test,
+            recipient=str(recipient.address),
+            data={"reason": suppressed.reason, "stream": prepared.options.stream, "subject": prepared.subject},
+            at=prepared.now,
+        )
+
+
+def _store(
+    tx: Tx,
+    organization: Organization,
+    principal: Principal,
+    prepared: Prepared,
+    settings: Settings,
+    suppressed: Mapping[str, Suppression],
+) -> Entered:
+    made = _message(principal, prepared)
+    bodies.add(tx, prepared.body, prepared.chunks(), prepared.now)
+    messages.add(tx, made, _path(prepared))
+    going = _add_deliveries(tx, made, prepared, settings, suppressed)
+    _tell_accepted(tx, made, prepared, len(going), suppressed)
+    if prepared.options.idempotency_key is not None:
+        keys.add(
+            tx,
+            organization.id,
+            principal.test,
+            prepared.options.idempotency_key,
+            prepared.fingerprint,
+            made.id,
+            prepared.now,
+        )
+    names = tuple(str(one.address) for one in prepared.recipients if one.address.key in suppressed)
+    return Entered(Accepted(made.id, made.status, False, names), tuple(going))
+
+
+def _message(principal: Principal, prepared: Prepared) -> Message:
+    chosen = prepared.options
+    scheduled = chosen.scheduled_at is not None and chosen.scheduled_at > prepared.now
+    return Message(
+        id=prepared.message_id,
+        organization_id=principal.organization_id,
+        body_id=prepared.body.id,
+        domain=prepared.author[1].domain,
+        status=roll_up((DeliveryStatus.QUEUED,), scheduled=scheduled),
+        test=principal.test,
+        source=prepared.submission.source,
+        stream=chosen.stream,
+        from_address=prepared.author[1].key,
+        sender=prepared.sender,
+        to=prepared.to,
+        cc=prepared.cc,
+        bcc=prepared.bcc,
+        reply_to=prepared.reply_to,
+        subject=prepared.subject,
+        header_message_id=prepared.header_message_id,
+        size=prepared.size,
+        tags=chosen.tags,
+        metadata=chosen.metadata,
+        options=_kept_options(chosen),
+        created_at=prepared.now,
+        updated_at=prepared.now,
+        scheduled_at=chosen.scheduled_at if scheduled else None,
+        sent_at=None,
+    )
+
+
+def _kept_options(chosen: Options) -> dict[str, Any]:
+    """What delivery and the presenters read back, and only where it was asked for."""
+    kept = {
+        "ret": chosen.ret,
+        "envid": chosen.envid,
+        "simulation": chosen.simulation,
+        "template_id": chosen.template_id,
+        "track_opens": chosen.track_opens,
+        "track_clicks": chosen.track_clicks,
+        "idempotency_key": chosen.idempotency_key,
+    }
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+def _path(prepared: Prepared) -> str | None:
+    path = prepared.submission.reverse_path
+    return None if path is None else str(path)
+
+
+def _add_deliveries(
+    tx: Tx, made: Message, prepared: Prepared, settings: Settings, suppressed: Mapping[str, Suppression]
+) -> list[Queued]:
+    """Stores one delivery a recipient; returns those that go out."""
+    going: list[Queued] = []
+    for recipient in prepared.recipients:
+        queued = _queued(made, recipient, prepared, settings)
+        found = suppressed.get(recipient.address.key)
+        if found is None:
+            deliveries.add(tx, queued, DeliveryStatus.QUEUED)
+            going.append(queued)
+            continue
+        deliveries.add(tx, queued, DeliveryStatus.SUPPRESSED, found.reason)
+        events.add(
+            tx,
+            made.organization_id,
+            "message.suppressed",
+            "message",
+            made.id,
+            test=made.test,
+            message_id=made.id,
+            recipient=str(recipient.address),
+            data={"delivery_id": queued.delivery_id, "reason": found.reason},
+            at=prepared.now,
+        )
+    return going
+
+
+def _queued(made: Message, recipient: Recipient, prepared: Prepared, settings: Settings) -> Queued:
+    chosen, now = prepared.options, prepared.now
+    next_at = made.scheduled_at or now
+    expires_at = next_at + settings.retry.lifetime_s * 1000
+    lane = chosen.lane
+    if lane is None:
+        lane = Lane.BULK if chosen.stream == BROADCAST else Lane.TRANSACTIONAL
+    return Queued(
+        delivery_id=ids.new("dlv", now),
+        message_id=made.id,
+        organization_id=made.organization_id,
+        recipient=recipient.address,
+        lane=lane,
+        attempts=0,
+        next_at=next_at,
+        expires_at=expires_at if chosen.expires_at is None else min(expires_at, chosen.expires_at),
+        created_at=now,
+        body_id=made.body_id,
+        sender_domain=made.domain,
+        reverse_path=_path(prepared),
+        notify=recipient.notify,
+        orcpt=recipient.orcpt,
+        ret=chosen.ret,
+        envid=chosen.envid,
+        test=made.test,
+        simulation=chosen.simulation,
+        stream=made.stream,
+        template_id=chosen.template_id or "",
+        body=prepared.body,
+    )
+
+
+def _tell_accepted(
+    tx: Tx, made: Message, prepared: Prepared, going: int, suppressed: Mapping[str, Suppression]
+) -> None:
+    """The message's event, and the counters that analytics and reputation read (one a recipient)."""
+    only = str(prepared.recipients[0].address) if len(prepared.recipients) == 1 else None
+    events.add(
+        tx,
+        made.organization_id,
+        "message.scheduled" if made.status is MessageStatus.SCHEDULED else "message.queued",
+        "message",
+        made.id,
+        test=made.test,
+        message_id=made.id,
+        recipient=only,
+        data={"recipients": len(prepared.recipients)},
+        at=made.created_at,
+    )
+    for name, value in (("queued", going), ("suppressed", len(suppressed))):
+        if value:
+            events.count(
+                tx,
+                made.organization_id,
+                made.test,
+                name,
+                made.created_at,
+                domain=made.domain,
+                template_id=prepared.options.template_id or "",
+                value=value,
+            )

@@ -1,0 +1,71 @@
+"""The one door: SMTP and every HTTP API hand a message to `Accept.submit`, which returns only when it is durable.
+
+Headers and body first (`accept.prepare`), then one transaction (`accept.enter`), then the fresh deliveries go to the
+runner, which need not ask the store for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from config.settings import Settings
+from mta import ids
+from mta.accept.enter import enter
+from mta.accept.prepare import Prepared, prepare
+from mta.accept.submission import Accepted, Submission
+from mta.errors import InvalidInput, StorageFull
+from mta.model import Principal, Queued
+from mta.policy import suppression
+from mta.store.database import Database
+
+INLINE_BYTES = 32 * 1024  # a larger message is read in a thread: it would hold up the event loop
+INLINE_RECIPIENTS = 50
+
+
+class Accept:
+    """Takes responsibility for messages."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        offer: Callable[[list[Queued]], None],
+        *,
+        clock: Callable[[], int] = ids.now_ms,
+    ) -> None:
+        """`offer` gets the deliveries that are due at once, after the commit; `clock` gives epoch milliseconds."""
+        self._database = database
+        self._settings = settings
+        self._offer = offer
+        self._clock = clock
+
+    async def submit(self, principal: Principal, submission: Submission) -> Accepted:
+        """Accepts one message for its recipients; it survives power loss when this returns.
+
+        Raises InvalidInput, Unprocessable (`recipient_suppressed`: all of them), Forbidden, TooLarge, Conflict,
+        LimitReached, StorageFull or Unavailable; then there is no message.
+        """
+        self.check_room()
+        if submission.options.simulation is not None and not principal.test:
+            raise InvalidInput("A simulation needs a test key; this key sends real mail.", field="simulation")
+        prepared = await self._prepare(submission)
+        entered = await self._database.write(enter, principal, prepared, self._settings)
+        if entered.accepted is None:
+            raise suppression.refusal(entered.refused)
+        due = [delivery for delivery in entered.deliveries if delivery.next_at <= prepared.now]
+        if due:
+            self._offer(due)
+        return entered.accepted
+
+    def check_room(self) -> None:
+        """Raises StorageFull where so little disk is free that nothing new may be accepted."""
+        if not self._database.room():
+            raise StorageFull("The disk that holds the store is almost full; nothing is accepted until there is room.")
+
+    async def _prepare(self, submission: Submission) -> Prepared:
+        small = submission.content.source.size <= INLINE_BYTES and len(submission.recipients) <= INLINE_RECIPIENTS
+        hostname, limits, now = self._settings.hostname, self._settings.limits, self._clock()
+        if small:
+            return prepare(submission, hostname=hostname, limits=limits, now=now)
+        return await asyncio.to_thread(prepare, submission, hostname=hostname, limits=limits, now=now)

@@ -1,0 +1,63 @@
+"""Who may send as whom: From must be of a verified or trusted domain of the organization, as must the return path."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mta.errors import Forbidden, InvalidInput
+from mta.model import Domain
+from mta.store import domains
+from mta.store.sqlite import Tx
+
+VERIFIED: Final = "verified"
+DISABLED: Final = "disabled"
+
+
+def sending_domain(tx: Tx, organization_id: str, name: str) -> Domain:
+    """The domain that a From address stands in.
+
+    Raises Forbidden (`domain_disabled`), or InvalidInput (`domain_not_verified`) where it is unknown or not verified.
+    """
+    return _usable(domains.by_name(tx, organization_id, name), name)
+
+
+def check_reverse_path(tx: Tx, organization_id: str, name: str) -> None:
+    """The submitter's own return path may stand in a sending domain or below one (root@host.example.com).
+
+    Raises Forbidden.
+    """
+    labels = name.split(".")
+    for start in range(len(labels) - 1):
+        if domain := domains.by_name(tx, organization_id, ".".join(labels[start:])):
+            if may_send(domain):
+                return
+            break
+    raise Forbidden(
+        f"The return path (MAIL FROM) is in {name}, which is not a verified domain of this organization. Use one of its "
+        "verified domains, or the empty path.",
+        code="reverse_path_not_allowed",
+        field="reverse_path",
+    )
+
+
+def may_send(domain: Domain) -> bool:
+    return domain.status != DISABLED and (domain.trusted or domain.status == VERIFIED)
+
+
+def _usable(domain: Domain | None, name: str) -> Domain:
+    if domain is not None and domain.status == DISABLED:
+        raise Forbidden(
+            f"Sending from {name} is switched off. Ask the operator of this server why.",
+            code="domain_disabled",
+            field="from",
+            details={"domain": name},
+        )
+    if domain is None or not may_send(domain):
+        way_out = "Add it and publish its DNS records" if domain is None else "Publish its DNS records and verify it"
+        raise InvalidInput(
+            f"The domain {name} of the From address is not verified for this organization. {way_out}.",
+            code="domain_not_verified",
+            field="from",
+            details={"domain": name},
+        )
+    return domain

@@ -1,0 +1,53 @@
+"""How much an organization has sent in the minute, hour and day that runs: what its limits are held against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mta.store.sqlite import Tx
+
+MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
+
+
+def _grown(span: str) -> str:
+    """A new span begins at zero; within it the value grows."""
+    used = f"CASE WHEN sending.{span} = excluded.{span} THEN sending.{span}_used ELSE 0 END"
+    return f"{span} = excluded.{span}, {span}_used = {used} + excluded.{span}_used"
+
+
+COUNT = f"""
+    INSERT INTO sending (organization_id, test, minute, minute_used, hour, hour_used, day, day_used)
+    VALUES (:organization_id, :test, :minute, :value, :hour, :value, :day, :value)
+    ON CONFLICT (organization_id, test) DO UPDATE SET {_grown("minute")}, {_grown("hour")}, {_grown("day")}
+    RETURNING minute_used, hour_used, day_used"""
+USED = """
+    SELECT CASE WHEN minute = :minute THEN minute_used ELSE 0 END, CASE WHEN hour = :hour THEN hour_used ELSE 0 END,
+        CASE WHEN day = :day THEN day_used ELSE 0 END
+    FROM sending WHERE organization_id = :organization_id AND test = :test"""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Recipients' copies accepted since the minute, the hour and the day (UTC) began."""
+
+    minute: int = 0
+    hour: int = 0
+    day: int = 0
+
+
+def _spans(now: int) -> dict[str, int]:
+    return {"minute": now // MINUTE_MS, "hour": now // HOUR_MS, "day": now // DAY_MS}
+
+
+def count(tx: Tx, organization_id: str, test: bool, value: int, now: int) -> Used:
+    """Adds to all three and returns what they are then."""
+    row = tx.one(COUNT, organization_id=organization_id, test=int(test), value=value, **_spans(now))
+    assert row is not None
+    return Used(*row)
+
+
+def used(tx: Tx, organization_id: str, test: bool, now: int) -> Used:
+    row = tx.one(USED, organization_id=organization_id, test=int(test), **_spans(now))
+    return Used(*row) if row else Used()
