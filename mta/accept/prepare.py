@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from config.settings import Limits
 from mta import ids
 from mta.accept import options as wishes
-from mta.accept.submission import Submission
-from mta.errors import InvalidInput, TooLarge
+from mta.accept.submission import InMemory, Raw, Submission
+from mta.errors import InvalidInput, TooLarge, Unavailable
 from mta.model import Body, Options, Recipient, Source
 from mta.policy import idempotency
 from mta.protocol.dkim import BodyDigest
-from mta.protocol.headers import MAX_HEAD, HeaderError, Headers, address_list, parse, split_head
+from mta.protocol.headers import MAX_HEAD, Headers, address_list, parse, split_head
 from mta.protocol.hygiene import submission_hygiene
 from mta.protocol.mailboxes import Mailbox
+from mta.protocol.mime import Draft, build
 
 CHUNK = 262144  # bytes of a chunk row, and of the body that goes along to delivery without a read
 
@@ -47,29 +48,31 @@ class Prepared:
     fingerprint: str
     now: int
 
-    def chunks(self) -> Iterable[bytes]:
-        """The body in pieces of a chunk row, never joined."""
+    def chunks(self) -> Iterator[bytes]:
+        """The body in pieces of a chunk row, never joined. Raises Unavailable where the source was closed meanwhile."""
         if self.body.data is not None:
-            return (self.body.data,) if self.body.data else ()
-        return self.source.chunks(self.offset, CHUNK)
+            if self.body.data:
+                yield self.body.data
+            return
+        size = 0
+        for chunk in self.source.chunks(self.offset, CHUNK):
+            size += len(chunk)
+            yield chunk
+        if size != self.body.size:
+            raise Unavailable("The message was taken back while it was being stored.")
 
 
 def prepare(submission: Submission, *, hostname: str, limits: Limits, now: int) -> Prepared:
     """Judges and completes a message; `now` is epoch ms. Raises InvalidInput or TooLarge with what to change."""
     recipients = _recipients(submission.recipients, limits)
-    source = submission.content.source
-    if source.size > limits.message_bytes:
-        raise TooLarge(
-            f"The message has {source.size} bytes; this server takes {limits.message_bytes}.", code="message_too_large"
-        )
     message_id = ids.new("msg", now)
     try:
-        head, offset = split_head(source.read(0, MAX_HEAD + 4))
+        head, source, offset = _content(submission.content, message_id, limits)
         clean = submission_hygiene(
             parse(head), hostname=hostname, protocol=submission.protocol, token=message_id, now_ms=now
         )
-    except HeaderError as error:
-        raise InvalidInput(str(error), code="invalid_header", field="headers") from error
+    except ValueError as error:  # HeaderError, and what a draft's values are told
+        raise InvalidInput(str(error), code="invalid_message") from error
     chosen = wishes.merge(submission.options, clean.options)
     if chosen.idempotency_key is not None:
         idempotency.check_key(chosen.idempotency_key, limits.idempotency_key_chars)
@@ -96,6 +99,24 @@ def prepare(submission: Submission, *, hostname: str, limits: Limits, now: int) 
         fingerprint=_fingerprint(submission, recipients) if chosen.idempotency_key is not None else "",
         now=now,
     )
+
+
+def _content(content: Draft | Raw, message_id: str, limits: Limits) -> tuple[bytes, Source, int]:
+    """The header block as the app wants it, and where the body lies: from an offset of a source."""
+    if isinstance(content, Raw):
+        _check_size(content.source.size, limits)
+        head, offset = split_head(content.source.read(0, MAX_HEAD + 4))
+        return head, content.source, offset
+    built = build(content, token=message_id.partition("_")[2])
+    _check_size(len(built.head) + len(built.body), limits)
+    return built.head, InMemory(built.body), 0
+
+
+def _check_size(size: int, limits: Limits) -> None:
+    if size > limits.message_bytes:
+        raise TooLarge(
+            f"The message has {size} bytes; this server takes {limits.message_bytes}.", code="message_too_large"
+        )
 
 
 def _recipients(given: Iterable[Recipient], limits: Limits) -> tuple[Recipient, ...]:
@@ -151,6 +172,13 @@ def _fingerprint(submission: Submission, recipients: Iterable[Recipient]) -> str
 def _identity(submission: Submission, recipients: Iterable[Recipient]) -> Iterator[bytes]:
     yield str(submission.reverse_path or "").encode()
     yield b",".join(sorted(recipient.address.key.encode() for recipient in recipients))
-    if submission.source != "smtp":
-        yield repr(submission.options).encode()
+    if submission.source == "smtp":
+        return
+    yield repr(submission.options).encode()
+    if isinstance(submission.content, Raw):
         yield from submission.content.source.chunks()
+        return
+    yield repr(replace(submission.content, attachments=())).encode("utf-8", "surrogatepass")
+    for item in submission.content.attachments:
+        yield repr((item.filename, item.content_type, item.content_id)).encode("utf-8", "surrogatepass")
+        yield item.content

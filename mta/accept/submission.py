@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mta.model import MessageStatus, Options, Recipient, Source
 from mta.protocol.address import Address
+from mta.protocol.mime import Draft
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +37,18 @@ class InMemory:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One message to accept. `source` is "smtp" or "api"; `protocol` goes into Received (RFC 3848: ESMTPSA, HTTP ...).
+    """One message to accept: fields to build it from (`Draft`), or the whole of it (`Raw`), and its envelope.
 
-    `reverse_path` None: nobody wants DSNs. `fingerprint` says what the request was where its content does not show it (a
-    template and its data); None: the content, or over SMTP the envelope, is the request.
+    `source` is "smtp" or "api"; `protocol` goes into Received (RFC 3848: ESMTPSA, HTTP ...). `reverse_path` None: nobody
+    wants DSNs. `fingerprint` says what the request was where its content does not show it (a template and its data);
+    None: the content, or over SMTP the envelope, is the request.
     """
 
     source: str
-    content: Raw
+    content: Draft | Raw
     recipients: tuple[Recipient, ...]
     reverse_path: Address | None = None
-    options: Options = Options()
+    options: Options = field(default_factory=Options)
     protocol: str = "HTTP"
     fingerprint: str | None = None
 

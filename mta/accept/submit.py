@@ -13,10 +13,11 @@ from config.settings import Settings
 from mta import ids
 from mta.accept.enter import enter
 from mta.accept.prepare import Prepared, prepare
-from mta.accept.submission import Accepted, Submission
+from mta.accept.submission import Accepted, Raw, Submission
 from mta.errors import InvalidInput, StorageFull
 from mta.model import Principal, Queued
 from mta.policy import suppression
+from mta.protocol.mime import Draft
 from mta.store.database import Database
 
 INLINE_BYTES = 32 * 1024  # a larger message is read in a thread: it would hold up the event loop
@@ -64,8 +65,16 @@ class Accept:
             raise StorageFull("The disk that holds the store is almost full; nothing is accepted until there is room.")
 
     async def _prepare(self, submission: Submission) -> Prepared:
-        small = submission.content.source.size <= INLINE_BYTES and len(submission.recipients) <= INLINE_RECIPIENTS
+        small = _size(submission.content) <= INLINE_BYTES and len(submission.recipients) <= INLINE_RECIPIENTS
         hostname, limits, now = self._settings.hostname, self._settings.limits, self._clock()
         if small:
             return prepare(submission, hostname=hostname, limits=limits, now=now)
         return await asyncio.to_thread(prepare, submission, hostname=hostname, limits=limits, now=now)
+
+
+def _size(content: Draft | Raw) -> int:
+    """About how many bytes it will be."""
+    if isinstance(content, Raw):
+        return content.source.size
+    attached = sum(len(item.content) for item in content.attachments)
+    return len(content.text or "") + len(content.html or "") + attached

@@ -1,0 +1,570 @@
+"""The one door against a real store: what comes in is judged, completed and durable, once."""
+
+import asyncio
+import threading
+import tracemalloc
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from config.settings import Limits, Settings
+from mta import ids
+from mta.accept.broadcast import apart
+from mta.accept.recipients import judge
+from mta.accept.submission import InMemory, Raw, Submission
+from mta.accept.submit import Accept
+from mta.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    LimitReached,
+    PosthouseError,
+    StorageFull,
+    TooLarge,
+    Unavailable,
+    Unprocessable,
+)
+from mta.model import (
+    Delivery,
+    DeliveryStatus,
+    Domain,
+    Lane,
+    Message,
+    MessageStatus,
+    Options,
+    Organization,
+    Principal,
+    Queued,
+    Recipient,
+)
+from mta.protocol.address import Address, parse_address
+from mta.protocol.mime import Attachment, Draft
+from mta.store import bodies, deliveries, domains, events, messages, organizations, sending, suppressions
+from mta.store import idempotency as keys
+from mta.store.database import Database
+from mta.store.sqlite import Tx
+
+SETTINGS = Settings(hostname="mx.example.net")
+NOON = (
+    1_800_000_000_000 - 1_800_000_000_000 % 86_400_000 + 43_200_000
+)  # the beginning of a minute, an hour, not of a day
+
+
+def raw(*lines: str, sender: str = "Shop <shop@example.com>") -> Raw:
+    return Raw(InMemory("\r\n".join([f"From: {sender}", *lines, "", "Hello", ""]).encode()))
+
+
+def to(*addresses: str) -> tuple[Recipient, ...]:
+    return tuple(Recipient(parse_address(address)) for address in addresses)
+
+
+def smtp(*lines: str, recipients: tuple[Recipient, ...] | None = None, **more: object) -> Submission:
+    content = raw("To: ann@example.org", "Subject: Hi", *lines)
+    made = Submission("smtp", content, recipients or to("ann@example.org"), protocol="ESMTPSA")
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+DRAFT = Draft(
+    ("Shop", Address("shop", "example.com")), to=[("Ann", Address("ann", "example.org"))], subject="Hi", text="Yo"
+)
+
+
+def api(draft: Draft = DRAFT, *addresses: str, **options: object) -> Submission:
+    chosen = Options(**options)  # type: ignore[arg-type]
+    return Submission("api", draft, to(*(addresses or ("ann@example.org",))), options=chosen)
+
+
+@dataclass
+class House:
+    """A store with one organization, its verified domain, and the door."""
+
+    database: Database
+    organization: Organization
+    settings: Settings = SETTINGS
+    now: int = NOON
+    offered: list[Queued] = field(default_factory=list)
+
+    @property
+    def accept(self) -> Accept:
+        return Accept(self.database, self.settings, self.offered.extend, clock=lambda: self.now)
+
+    @property
+    def owner(self) -> Principal:
+        return Principal(self.organization.id)
+
+    async def domain(self, name: str, status: str = "verified", *, trusted: bool = False) -> None:
+        made = Domain(ids.new("dom"), self.organization.id, name, status, trusted, "c", {}, 0, 0, None)
+        await self.database.write(domains.add, made)
+
+    async def suppress(self, email: str, reason: str = "hard_bounce", stream: str = "", *, test: bool = False) -> None:
+        def add(tx: Tx) -> None:
+            suppressions.add(tx, self.organization.id, email, reason, "user", 0, stream=stream, test=test)
+
+        await self.database.write(add)
+
+    async def message(self, id: str) -> Message:
+        found = await self.database.read(messages.by_id, id)
+        assert found is not None
+        return found
+
+    async def deliveries(self, id: str) -> list[Delivery]:
+        return await self.database.read(deliveries.by_message, id)
+
+    async def head(self, id: str) -> str:
+        body = await self.database.read(bodies.by_id, (await self.message(id)).body_id)
+        assert body is not None
+        return body.head.decode()
+
+    async def count(self, table: str) -> int:
+        row = await self.database.read(lambda tx: tx.one(f"SELECT count(*) FROM {table}"))
+        assert row is not None
+        return int(row[0])
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    database = Database(tmp_path / "posthouse.sqlite", floor_bytes=0)
+    await database.start()
+    house = House(database, await database.write(organizations.add, "shop", "custom"))
+    await house.domain("example.com")
+    yield house
+    await database.close()
+
+
+# What a message becomes
+
+
+async def test_a_raw_message_is_stored_completed_and_offered(house: House) -> None:
+    submission = smtp("X-Custom: kept", reverse_path=parse_address("bounces@example.com"))
+    accepted = await house.accept.submit(house.owner, submission)
+    assert (accepted.status, accepted.replayed, accepted.suppressed) == (MessageStatus.QUEUED, False, ())
+    message = await house.message(accepted.message_id)
+    assert message.status is MessageStatus.QUEUED
+    assert (message.sender, message.from_address) == ("Shop <shop@example.com>", "shop@example.com")
+    assert (message.to, message.bcc, message.subject) == (("ann@example.org",), (), "Hi")
+    assert (message.domain, message.source, message.stream) == ("example.com", "smtp", "transactional")
+    head = await house.head(message.id)
+    assert head.startswith(f"Received: by mx.example.net (Posthouse) with ESMTPSA id\r\n {message.id};")
+    assert "X-Custom: kept\r\n" in head and "\r\nDate: " in head and message.header_message_id in head
+    (queued,) = house.offered
+    assert queued.message_id == message.id and queued.reverse_path == "bounces@example.com"
+    assert queued.body is not None and queued.body.data == b"Hello\r\n"
+    assert message.size == len(queued.body.head) + 2 + 7
+    stored = await house.database.read(deliveries.queued_by_id, queued.delivery_id)
+    assert stored is not None and replace(queued, body=None) == stored
+    (event,) = await house.database.read(events.by_message, message.id)
+    assert (event.type, event.recipient) == ("message.queued", "ann@example.org")
+
+
+async def test_a_draft_becomes_mime_and_its_hidden_recipients_stay_hidden(house: House) -> None:
+    draft = replace(DRAFT, html="<p>Yo", attachments=[Attachment(b"x" * 400_000, "x.bin")])
+    accepted = await house.accept.submit(house.owner, api(draft, "ann@example.org", "boss@example.org"))
+    message = await house.message(accepted.message_id)
+    assert message.to == ("Ann <ann@example.org>",) and message.bcc == ("boss@example.org",)
+    assert "boss" not in await house.head(message.id)
+    assert await house.count("deliveries") == 2 and await house.count("bodies") == 1
+    assert await house.count("body_chunks") == 3  # 540 KB of base64
+
+
+async def test_bcc_goes_and_its_addresses_are_still_shown_to_the_owner(house: House) -> None:
+    submission = smtp("Bcc: eve@example.org", recipients=to("ann@example.org", "eve@example.org"))
+    accepted = await house.accept.submit(house.owner, submission)
+    assert "eve" not in await house.head(accepted.message_id)
+    assert (await house.message(accepted.message_id)).bcc == ("eve@example.org",)
+
+
+async def test_options_come_from_header_fields_and_leave_none(house: House) -> None:
+    submission = smtp(
+        "X-Posthouse-Tag: campaign=spring",
+        "X-Posthouse-Tag: welcome",
+        "X-Posthouse-Metadata-Order: 17",
+        "X-Posthouse-Stream: broadcast",
+        "X-Posthouse-Track: opens",
+    )
+    accepted = await house.accept.submit(house.owner, submission)
+    message = await house.message(accepted.message_id)
+    assert message.tags == {"campaign": "spring", "welcome": ""}
+    assert message.metadata == {"Order": "17"}
+    assert message.options == {"track_opens": True, "track_clicks": False}
+    assert message.stream == "broadcast" and house.offered[0].lane is Lane.BULK
+    assert "posthouse-" not in (await house.head(message.id)).lower()
+
+
+async def test_a_scheduled_message_waits_and_its_lifetime_begins_then(house: House) -> None:
+    at = house.now + 3_600_000
+    accepted = await house.accept.submit(house.owner, api(scheduled_at=at))
+    assert accepted.status is MessageStatus.SCHEDULED and house.offered == []
+    message = await house.message(accepted.message_id)
+    assert (message.status, message.scheduled_at) == (MessageStatus.SCHEDULED, at)
+    (delivery,) = await house.deliveries(message.id)
+    assert (delivery.next_at, delivery.expires_at) == (at, at + SETTINGS.retry.lifetime_s * 1000)
+    (event,) = await house.database.read(events.by_message, message.id)
+    assert event.type == "message.scheduled"
+
+
+async def test_an_otp_goes_first_and_expires_when_it_says(house: House) -> None:
+    await house.accept.submit(house.owner, api(lane=Lane.OTP, expires_at=house.now + 600_000))
+    (queued,) = house.offered
+    assert queued.lane is Lane.OTP and queued.expires_at == house.now + 600_000
+
+
+async def test_a_recipient_named_twice_gets_one_copy(house: House) -> None:
+    submission = smtp(recipients=to("ann@example.org", "Ann@example.org", "bob@example.org"))
+    accepted = await house.accept.submit(house.owner, submission)
+    assert [one.recipient for one in await house.deliveries(accepted.message_id)] == [
+        "ann@example.org",
+        "bob@example.org",
+    ]
+
+
+async def test_a_thousand_recipients_share_one_body(house: House) -> None:
+    recipients = to(*(f"r{n}@example.org" for n in range(1000)))
+    await house.accept.submit(house.owner, smtp(recipients=recipients))
+    assert await house.count("deliveries") == 1000 and len(house.offered) == 1000
+    assert await house.count("bodies") == await house.count("messages") == await house.count("events") == 1
+    assert len({queued.delivery_id for queued in house.offered}) == 1000
+
+
+async def test_a_broadcast_is_a_message_a_recipient_each_with_its_own_to(house: House) -> None:
+    draft = replace(DRAFT, to=[("Ann", Address("ann", "example.org")), ("Bob", Address("bob", "example.org"))])
+    whole = api(draft, "ann@example.org", "bob@example.org", stream="broadcast", idempotency_key="spring")
+    for _ in range(2):
+        accepted = [await house.accept.submit(house.owner, one) for one in apart(whole)]
+    assert [one.replayed for one in accepted] == [True, True]
+    shown = [(await house.message(one.message_id)).to for one in accepted]
+    assert shown == [("Ann <ann@example.org>",), ("Bob <bob@example.org>",)]
+    assert await house.count("messages") == 2
+
+
+# Who may send
+
+
+async def refused(house: House, submission: Submission, principal: Principal | None = None) -> PosthouseError:
+    with pytest.raises(PosthouseError) as caught:
+        await house.accept.submit(principal or house.owner, submission)
+    assert await house.count("messages") == await house.count("bodies") == await house.count("deliveries") == 0
+    assert house.offered == []
+    return caught.value
+
+
+async def test_a_foreign_from_is_refused(house: House) -> None:
+    error = await refused(house, smtp(content=raw(sender="ceo@bank.example")))
+    assert isinstance(error, InvalidInput) and error.code == "domain_not_verified"
+
+
+async def test_another_organizations_domain_is_foreign(house: House) -> None:
+    other = await house.database.write(organizations.add, "other", "custom")
+    error = await refused(house, smtp(), Principal(other.id))
+    assert error.code == "domain_not_verified"
+
+
+@pytest.mark.parametrize("test", [False, True])
+async def test_a_domain_must_be_verified_or_trusted(house: House, test: bool) -> None:
+    await house.domain("new.example", "pending")
+    submission = smtp(content=raw(sender="a@new.example"))
+    error = await refused(house, submission, replace(house.owner, test=test))
+    assert error.code == "domain_not_verified"
+    await house.domain("trusted.example", "pending", trusted=True)
+    await house.accept.submit(house.owner, smtp(content=raw(sender="a@trusted.example")))
+
+
+async def test_a_disabled_domain_is_forbidden_even_where_trusted(house: House) -> None:
+    await house.domain("off.example", "disabled", trusted=True)
+    error = await refused(house, smtp(content=raw(sender="a@off.example")))
+    assert isinstance(error, Forbidden) and error.code == "domain_disabled"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "From: a@example.com\r\nFrom: b@example.com\r\n",
+        "From: a@example.com, b@example.com\r\n",
+        "Subject: no author\r\n",
+        "From:\r\n",
+        "From: a@example.com\r\nFrom : ceo@bank.example\r\n",
+        "From: a@example.com\r\nSubject: one\rBcc: two@example.org\r\n",
+        "From: a@example.com\r\nnot a field\r\n",
+        "From: a@example.com\r\n" + "Received: by a\r\n" * 51,
+        "From: a@example.com\r\nX-Posthouse-Stream: ../etc\r\n",
+        "From: a@example.com\r\nX-Posthouse-Track: everything\r\n",
+    ],
+)
+async def test_header_blocks_that_break_a_rule_are_refused(house: House, head: str) -> None:
+    content = Raw(InMemory(f"{head}\r\nHello\r\n".encode()))
+    assert isinstance(await refused(house, smtp(content=content)), InvalidInput)
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [
+        replace(DRAFT, subject="Hi\r\nBcc: eve@example.org"),
+        replace(DRAFT, headers=[("X-A", "b\nBcc: eve@example.org")]),
+        replace(DRAFT, author=("Shop\r\nBcc: eve@example.org", DRAFT.author[1])),
+        replace(DRAFT, headers=[("X-A\r\nBcc", "eve@example.org")]),
+    ],
+)
+async def test_a_drafts_values_cannot_become_header_fields(house: House, draft: Draft) -> None:
+    assert isinstance(await refused(house, api(draft)), InvalidInput)
+
+
+async def test_the_return_path_is_of_the_organization_or_empty(house: House) -> None:
+    error = await refused(house, smtp(reverse_path=parse_address("a@elsewhere.example")))
+    assert isinstance(error, Forbidden)
+    for path in ("a@example.com", "root@web1.example.com"):
+        await house.accept.submit(house.owner, smtp(reverse_path=parse_address(path)))
+    await house.accept.submit(house.owner, smtp(reverse_path=None))
+
+
+async def test_a_simulation_needs_a_test_key(house: House) -> None:
+    error = await refused(house, api(simulation="bounced"))
+    assert error.field == "simulation"
+
+
+# Suppression
+
+
+async def test_nothing_is_queued_where_every_recipient_is_suppressed(house: House) -> None:
+    await house.suppress("ann@example.org")
+    error = await refused(house, smtp(recipients=to("Ann@example.org")))
+    assert isinstance(error, Unprocessable) and error.code == "recipient_suppressed"
+    rows = await house.database.read(lambda tx: tx.all("SELECT type, recipient, message_id FROM events"))
+    assert rows == [("message.suppressed", "Ann@example.org", None)]
+    assert (await house.database.read(sending.used, house.organization.id, False, house.now)).day == 0
+
+
+async def test_the_others_are_sent_where_some_are_suppressed(house: House) -> None:
+    await house.suppress("bob@example.org", "complaint")
+    accepted = await house.accept.submit(house.owner, smtp(recipients=to("ann@example.org", "bob@example.org")))
+    assert accepted.suppressed == ("bob@example.org",)
+    states = {
+        one.recipient: (one.status, one.reason, one.next_at) for one in await house.deliveries(accepted.message_id)
+    }
+    assert states["bob@example.org"] == (DeliveryStatus.SUPPRESSED, "complaint", None)
+    assert states["ann@example.org"] == (DeliveryStatus.QUEUED, None, house.now)
+    assert [queued.recipient.local for queued in house.offered] == ["ann"]
+    told = [
+        (event.type, event.recipient) for event in await house.database.read(events.by_message, accepted.message_id)
+    ]
+    assert sorted(told, key=str) == [("message.queued", None), ("message.suppressed", "bob@example.org")]
+    counters = await house.database.read(lambda tx: dict(tx.all("SELECT name, value FROM counters")))
+    assert counters == {"queued": 1, "suppressed": 1}
+
+
+async def test_an_unsubscribe_from_broadcasts_does_not_stop_a_receipt(house: House) -> None:
+    await house.suppress("ann@example.org", "unsubscribe", "broadcast")
+    error = await refused(house, api(stream="broadcast"))
+    assert error.code == "recipient_suppressed"
+    await house.accept.submit(house.owner, api())
+
+
+async def test_test_mail_is_apart(house: House) -> None:
+    await house.suppress("ann@example.org", test=True)
+    accepted = await house.accept.submit(house.owner, smtp())
+    assert not (await house.message(accepted.message_id)).test
+    with pytest.raises(Unprocessable):
+        await house.accept.submit(replace(house.owner, test=True), smtp())
+    other = await house.accept.submit(replace(house.owner, test=True), smtp(recipients=to("bob@example.org")))
+    assert (await house.message(other.message_id)).test and house.offered[-1].test
+    (event,) = await house.database.read(events.by_message, other.message_id)
+    assert event.test
+
+
+# Limits
+
+
+async def test_limits_hold_under_parallel_senders(house: House) -> None:
+    organization = replace(house.organization, settings={"limits": {"per_minute": 10, "per_day": 12}})
+    await house.database.write(organizations.update, organization)
+    submits = [house.accept.submit(house.owner, smtp()) for _ in range(30)]
+    results = await asyncio.gather(*submits, return_exceptions=True)
+    errors = [one for one in results if isinstance(one, LimitReached)]
+    assert len(errors) == 20 and {one.code for one in errors} == {"minute_limit_reached"}
+    assert {one.retry_after for one in errors} == {60}
+    assert await house.count("messages") == 10
+    house.now += 60_000
+    with pytest.raises(LimitReached) as caught:
+        await house.accept.submit(house.owner, smtp(recipients=to("a@a.example", "b@b.example", "c@c.example")))
+    assert (caught.value.code, caught.value.retry_after) == ("day_limit_reached", 12 * 3600 - 60)
+    await house.accept.submit(house.owner, smtp(recipients=to("a@a.example", "b@b.example")))
+    used = await house.database.read(sending.used, house.organization.id, False, house.now)
+    assert (used.minute, used.hour, used.day) == (2, 12, 12)
+
+
+async def test_a_tier_has_the_limits_of_the_settings(house: House) -> None:
+    await house.database.write(organizations.update, replace(house.organization, tier="sandbox"))
+    many = smtp(recipients=to(*(f"r{n}@example.org" for n in range(11))))
+    with pytest.raises(LimitReached, match="10 recipients a minute"):
+        await house.accept.submit(house.owner, many)
+    await house.accept.submit(replace(house.owner, test=True), smtp())
+    await house.accept.submit(house.owner, smtp(recipients=many.recipients[:10]))
+
+
+async def test_too_many_recipients_too_large_and_no_recipient(house: House) -> None:
+    house.settings = Settings(limits=Limits(recipients=2, message_bytes=1000))
+    assert (await refused(house, smtp(recipients=to("a@a.example", "b@b.example", "c@c.example")))).code == (
+        "too_many_recipients"
+    )
+    assert isinstance(await refused(house, smtp(content=raw("Subject: " + "x" * 990))), TooLarge)
+    assert isinstance(await refused(house, api(replace(DRAFT, text="x" * 1000))), TooLarge)
+    assert (await refused(house, replace(smtp(), recipients=()))).code == "recipient_missing"
+
+
+# Idempotency
+
+
+async def test_of_twenty_parallel_retries_one_becomes_a_message(house: House) -> None:
+    results = await asyncio.gather(*(house.accept.submit(house.owner, api(idempotency_key="k")) for _ in range(20)))
+    assert len({one.message_id for one in results}) == 1
+    assert sorted(one.replayed for one in results) == [False] + [True] * 19
+    assert {one.status for one in results} == {MessageStatus.QUEUED}
+    assert await house.count("messages") == await house.count("deliveries") == len(house.offered) == 1
+
+
+async def test_another_request_under_the_same_key_is_a_conflict(house: House) -> None:
+    await house.accept.submit(house.owner, api(idempotency_key="k"))
+    for other in (
+        api(replace(DRAFT, subject="Ho"), idempotency_key="k"),
+        api(DRAFT, "bob@example.org", idempotency_key="k"),
+        api(replace(DRAFT, attachments=[Attachment(b"x")]), idempotency_key="k"),
+        api(idempotency_key="k", tags={"a": "b"}),
+    ):
+        with pytest.raises(Conflict) as caught:
+            await house.accept.submit(house.owner, other)
+        assert caught.value.code == "idempotency_conflict"
+    await house.accept.submit(replace(house.owner, test=True), api(DRAFT, "bob@example.org", idempotency_key="k"))
+    assert await house.count("messages") == 2
+
+
+async def test_a_replay_gives_the_first_answer_whatever_has_become_of_the_domain_or_the_limits(house: House) -> None:
+    await house.suppress("bob@example.org")
+    request = api(DRAFT, "ann@example.org", "bob@example.org", idempotency_key="k")
+    first = await house.accept.submit(house.owner, request)
+    organization = replace(house.organization, settings={"limits": {"per_day": 1}})
+    await house.database.write(organizations.update, organization)
+    await house.suppress("ann@example.org")
+    assert await house.accept.submit(house.owner, request) == replace(first, replayed=True)
+
+
+async def test_over_smtp_only_the_envelope_is_compared(house: House) -> None:
+    key = "X-Posthouse-Idempotency-Key: k"
+    first = await house.accept.submit(house.owner, smtp(key, "Date: Thu, 1 Jan 2026 00:00:00 +0000"))
+    again = await house.accept.submit(house.owner, smtp(key, "Date: Thu, 1 Jan 2026 00:05:00 +0000"))
+    assert again == replace(first, replayed=True)
+    with pytest.raises(Conflict):
+        await house.accept.submit(house.owner, smtp(key, recipients=to("bob@example.org")))
+
+
+async def test_a_key_is_kept_a_day_and_is_short_enough(house: House) -> None:
+    request = api(idempotency_key="k" * 256)
+    first = await house.accept.submit(house.owner, request)
+    house.now += 86_400_000 - 1
+    assert (await house.accept.submit(house.owner, request)).message_id == first.message_id
+    house.now += 1
+    assert (await house.accept.submit(house.owner, request)).message_id != first.message_id
+    assert await house.database.write(keys.purge, house.now - 1, 100) == 0
+    assert await house.database.write(keys.purge, house.now, 100) == 1
+    for bad in ("", "k" * 257, "a\nb"):
+        with pytest.raises(InvalidInput) as caught:
+            await house.accept.submit(house.owner, api(idempotency_key=bad))
+        assert caught.value.code == "invalid_idempotency_key"
+
+
+async def test_a_refused_request_does_not_use_its_key_up(house: House) -> None:
+    await house.suppress("ann@example.org", stream="broadcast")
+    with pytest.raises(Unprocessable):
+        await house.accept.submit(house.owner, api(stream="broadcast", idempotency_key="k"))
+    assert not (await house.accept.submit(house.owner, api(idempotency_key="k"))).replayed
+
+
+# Room, size, trouble
+
+
+async def test_nothing_is_accepted_below_the_free_disk_floor(tmp_path: Path) -> None:
+    database = Database(tmp_path / "posthouse.sqlite", floor_bytes=2**62, floor_percent=100)
+    await database.start()
+    house = House(database, await database.write(organizations.add, "shop", "custom"))
+    assert isinstance(await refused(house, smtp()), StorageFull)
+    await database.close()
+
+
+class Large:
+    """20 MB that are made when they are read."""
+
+    head = b"From: shop@example.com\r\n\r\n"
+    line = b"x" * 98 + b"\r\n"
+    size = len(head) + 200_000 * 100
+
+    def __init__(self) -> None:
+        self.largest = 0
+        self.threads: set[int] = set()
+
+    def read(self, offset: int, count: int) -> bytes:
+        count = min(count, self.size - offset)
+        self.largest = max(self.largest, count)
+        self.threads.add(threading.get_ident())
+        if offset == 0:
+            return (self.head + self.line * (count // 100 + 1))[:count]
+        start = (offset - len(self.head)) % 100
+        return (self.line * (count // 100 + 2))[start : start + count]
+
+    def chunks(self, start: int = 0, size: int = 262144) -> Iterator[bytes]:
+        for offset in range(start, self.size, size):
+            yield self.read(offset, size)
+
+
+async def test_a_large_message_is_never_joined_nor_read_in_the_event_loop(house: House) -> None:
+    source = Large()
+    tracemalloc.start()
+    accepted = await house.accept.submit(house.owner, smtp(content=Raw(source)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5_000_000
+    assert source.largest <= 262144 and threading.get_ident() not in source.threads
+    assert await house.count("body_chunks") == 77
+    assert house.offered[0].body is not None and house.offered[0].body.data is None
+    message = await house.message(accepted.message_id)
+    assert await house.database.read(bodies.chunk, message.body_id, 76) == source.read(
+        len(source.head) + 76 * 262144, 262144
+    )
+
+
+class Vanishing(Large):
+    """Closed when it is read for the second time, as a spool is whose client was thrown out."""
+
+    def chunks(self, start: int = 0, size: int = 262144) -> Iterator[bytes]:
+        if self.threads and self.size < 0:
+            return
+        yield from super().chunks(start, size)
+        self.size = -1
+
+
+async def test_a_message_that_is_taken_back_while_it_is_stored_is_not_stored_cut_short(house: House) -> None:
+    assert isinstance(await refused(house, smtp(content=Raw(Vanishing()))), Unavailable)
+
+
+# Recipients over HTTP
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ann@example.org", "ann@example.org"),
+        ("Ann.O'Neil+tag@Example.ORG", "Ann.O'Neil+tag@example.org"),
+        ("ann@bücher.example", "ann@xn--bcher-kva.example"),
+        ("ann@app.test", "ann@app.test"),
+    ],
+)
+def test_an_address_over_http(text: str, expected: str) -> None:
+    assert str(judge(text, field="to")) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "ann", "ann@", "@example.org", "ann@gmail", "a b@example.org", "a@b@example.org", "a@example.org\r\nX: y"],
+)
+def test_no_address_over_http(text: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        judge(text, field="to[0]")
+    assert (caught.value.code, caught.value.field) == ("invalid_recipient", "to[0]")
