@@ -213,10 +213,8 @@ async def test_an_otp_goes_first_and_expires_when_it_says(house: House) -> None:
 async def test_a_recipient_named_twice_gets_one_copy(house: House) -> None:
     submission = smtp(recipients=to("ann@example.org", "Ann@example.org", "bob@example.org"))
     accepted = await house.accept.submit(house.owner, submission)
-    assert [one.recipient for one in await house.deliveries(accepted.message_id)] == [
-        "ann@example.org",
-        "bob@example.org",
-    ]
+    names = [one.recipient for one in await house.deliveries(accepted.message_id)]
+    assert sorted(names) == ["ann@example.org", "bob@example.org"]
 
 
 async def test_a_thousand_recipients_share_one_body(house: House) -> None:

@@ -1,0 +1,144 @@
+"""The submission port's decisions: who may send, from what path, to whom; the message itself goes to `accept`.
+
+Any user name with an API key as the password (scope `emails:send`), or a trusted network. What depends on the store is
+judged early where that spares the client a long DATA, and once more, for good, in the accept transaction.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from typing import Final
+
+from config.settings import Listener
+from mta.accept.submission import Raw, Submission
+from mta.accept.submit import Accept
+from mta.errors import InvalidInput, Unauthenticated
+from mta.model import Options, Principal, Recipient
+from mta.policy import senders, suppression
+from mta.policy.authentication import Authenticator
+from mta.protocol.address import Address
+from mta.protocol.reply import Reply
+from mta.protocol.smtp_command import MailParameters, RcptParameters
+from mta.smtpd.failures import reply_for
+from mta.smtpd.handler import Answer, Peer, Session
+from mta.store import suppressions
+from mta.store.database import Database
+from mta.store.spool import Spool
+
+SCOPE: Final = "emails:send"
+_WELCOME: Final = Reply(235, "Authenticated", "2.7.0")
+_SENDER_OK: Final = Reply(250, "Ok", "2.1.0")
+_RECIPIENT_OK: Final = Reply(250, "Ok", "2.1.5")
+_AUTH_FIRST: Final = Reply(530, "Authenticate first, with an API key as the password", "5.7.0")  # RFC 4954 §6
+_POLICY: Final = frozenset({"domain_not_verified", "recipient_suppressed"})  # refused by policy, not by content
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class SubmissionHandler:
+    """Answers for one listener of the role `submission`; an `SmtpHandler`."""
+
+    def __init__(
+        self,
+        accept: Accept,
+        authenticator: Authenticator,
+        database: Database,
+        listener: Listener,
+        trusted: Principal | None = None,
+    ) -> None:
+        """`trusted` is who a client without AUTH sends as, where `listener` allows that (its `trusted_org`)."""
+        self._accept = accept
+        self._authenticator = authenticator
+        self._database = database
+        self._trusted = trusted
+        self._everyone = not listener.require_auth
+        self._networks = _networks(listener.trusted_networks)
+
+    def connected(self, peer: Peer) -> Reply | None:
+        return None
+
+    async def authenticate(self, session: Session, username: str, password: str) -> Reply:
+        """The user name is only for the client's own records."""
+        principal = await self._authenticator.authenticate(password)
+        if not principal.may(SCOPE):
+            raise Unauthenticated(f"This API key may not send: it lacks the scope {SCOPE}.")
+        session.authenticated = principal
+        return _WELCOME
+
+    def mail(self, session: Session, path: Address | None, parameters: MailParameters) -> Answer:
+        self._accept.check_room()
+        principal = self._principal(session)
+        if principal is None:
+            return _AUTH_FIRST
+        if path is None and self._authenticator.is_live(principal):
+            return _SENDER_OK
+        return self._check_sender(principal, path)
+
+    async def _check_sender(self, principal: Principal, path: Address | None) -> Reply:
+        await self._authenticator.confirm(principal)
+        if path is not None:
+            await self._database.read(senders.check_reverse_path, principal.organization_id, path.domain)
+        return _SENDER_OK
+
+    def rcpt(self, session: Session, path: Address, parameters: RcptParameters) -> Answer:
+        principal = self._principal(session)
+        return _AUTH_FIRST if principal is None else self._check_recipient(principal, path)
+
+    async def _check_recipient(self, principal: Principal, path: Address) -> Reply:
+        """The stream is not known before DATA, so only a suppression for all streams counts here."""
+        await self._authenticator.confirm(principal)
+        found = await self._database.read(
+            suppressions.applying, principal.organization_id, principal.test, path.key, suppression.EVERY_STREAM
+        )
+        return _RECIPIENT_OK if found is None else Reply(550, suppression.sentence(found), "5.7.1")
+
+    async def message(self, session: Session, spool: Spool) -> Reply:
+        principal, envelope = self._principal(session), session.envelope
+        if principal is None or envelope is None:
+            return _AUTH_FIRST
+        await self._authenticator.confirm(principal)
+        parameters = envelope.parameters
+        submission = Submission(
+            source="smtp",
+            content=Raw(spool),
+            recipients=tuple(Recipient(path, wishes.notify, wishes.orcpt) for path, wishes in envelope.recipients),
+            reverse_path=envelope.reverse_path,
+            options=Options(ret=parameters.ret, envid=parameters.envid),
+            protocol=_protocol(session, parameters),
+        )
+        try:
+            accepted = await self._accept.submit(principal, submission)
+        except InvalidInput as error:
+            return Reply(550, reply_for(error, "MESSAGE").text, "5.7.1" if error.code in _POLICY else "5.6.0")
+        return Reply(250, f"Ok: queued as {accepted.message_id}", "2.0.0")
+
+    def reset(self, session: Session) -> None:
+        """Nothing is kept between commands but what the session holds."""
+
+    def disconnected(self, session: Session) -> None:
+        """Likewise."""
+
+    def _principal(self, session: Session) -> Principal | None:
+        if isinstance(session.authenticated, Principal):
+            return session.authenticated
+        if self._trusted is not None and (self._everyone or self._is_trusted(session.peer.ip)):
+            return self._trusted
+        return None
+
+    def _is_trusted(self, ip: str) -> bool:
+        if not self._networks:
+            return False
+        address = ipaddress.ip_address(ip.partition("%")[0])
+        return any(address in network for network in self._networks)
+
+
+def _networks(texts: Sequence[str]) -> tuple[_Network, ...]:
+    return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
+
+
+def _protocol(session: Session, parameters: MailParameters) -> str:
+    """The keyword of RFC 3848 §1 and RFC 6531 §4.3 for our Received field."""
+    if not session.esmtp:
+        return "SMTP"
+    base = "UTF8SMTP" if parameters.smtputf8 else "ESMTP"
+    return f"{base}{'S' if session.tls else ''}{'A' if session.authenticated else ''}"
