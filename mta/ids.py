@@ -22,3 +22,10 @@ def new(prefix: str, at_ms: int | None = None) -> str:
 def now_ms() -> int:
     """The wall clock, in epoch milliseconds (UTC)."""
     return time.time_ns() // 1_000_000
+
+
+def floor(prefix: str, at_ms: int) -> str:
+    """A bound for ranges: every id of that millisecond and later sorts after it, every earlier one before it."""
+    number = at_ms << 80
+    pairs = [_PAIRS[(number >> shift) & 1023] for shift in range(120, 70, -10)]
+    return f"{prefix}_{''.join(pairs)}"

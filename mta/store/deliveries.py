@@ -31,7 +31,11 @@ SETTLE = """
 BEGIN = "UPDATE deliveries SET status = 'sending', updated_at = :now WHERE id = :id AND status IN ('queued', 'deferred') RETURNING 1"
 MOVE = """
     UPDATE deliveries SET status = :status, next_at = :next_at, reason = :reason, updated_at = :now WHERE id = :id"""
-INTERRUPTED = "SELECT id, message_id, attempts FROM deliveries WHERE status = 'sending'"
+_LIVE = "status IN ('queued', 'sending', 'deferred', 'held')"  # word for word as in the index that serves it
+INTERRUPTED = f"SELECT id, message_id, attempts FROM deliveries WHERE {_LIVE} AND status = 'sending'"
+LIVE = f"""
+    SELECT {COLUMNS} FROM deliveries WHERE {_LIVE} AND status = :status AND id > :after ORDER BY id LIMIT :limit"""
+LIVE_COUNT = f"SELECT count(*) FROM deliveries WHERE {_LIVE} AND status = :status"
 
 _QUEUED = (
     "d.id, d.message_id, d.organization_id, d.recipient, d.lane, d.attempts, d.next_at, d.expires_at, d.created_at, m.body_id, "
@@ -164,6 +168,16 @@ def pending_domains(tx: Tx, after: str, limit: int) -> list[str]:
         after = row[0]
         found.append(after)
     return found
+
+
+def live(tx: Tx, status: DeliveryStatus, after: str, limit: int) -> list[Delivery]:
+    """Deliveries of one status that is not final, oldest first."""
+    return [delivery(row) for row in tx.all(LIVE, status=status.value, after=after, limit=limit)]
+
+
+def live_count(tx: Tx, status: DeliveryStatus) -> int:
+    row = tx.one(LIVE_COUNT, status=status.value)
+    return int(row[0]) if row else 0
 
 
 def next_due(tx: Tx, now: int) -> int | None:

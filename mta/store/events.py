@@ -16,6 +16,22 @@ ADD = f"""
     VALUES (:id, :organization_id, :test, :type, :resource_type, :resource_id, :message_id, :recipient, :data, :now)"""
 BY_ID = f"SELECT {COLUMNS} FROM events WHERE id = :id"
 BY_MESSAGE = f"SELECT {COLUMNS} FROM events WHERE message_id = :message_id AND id > :after ORDER BY id LIMIT :limit"
+_PAGE = "organization_id = :organization_id AND test = :test AND id > :after AND id < :before"
+_TAIL = "ORDER BY id DESC LIMIT :limit"
+PAGE = f"SELECT {COLUMNS} FROM events WHERE {_PAGE} {_TAIL}"
+PAGE_BY_TYPE = f"SELECT {COLUMNS} FROM events WHERE {_PAGE} AND type = :type {_TAIL}"
+PAGE_BY_MESSAGE = f"""
+    SELECT {COLUMNS} FROM events
+    WHERE message_id = :message_id AND id > :after AND id < :before AND organization_id = :organization_id AND test = :test
+    {_TAIL}"""
+PAGE_BY_RESOURCE = f"""
+    SELECT {COLUMNS} FROM events
+    WHERE organization_id = :organization_id AND resource_type = :resource_type AND resource_id = :resource_id
+      AND id > :after AND id < :before AND test = :test
+    {_TAIL}"""
+NEWEST = f"SELECT {COLUMNS} FROM events WHERE id < :before {_TAIL}"
+SINCE = f"SELECT {COLUMNS} FROM events WHERE id > :after ORDER BY id LIMIT :limit"
+TYPES = "SELECT type, count(*) FROM events WHERE id >= :start AND id < :end GROUP BY type"
 COUNT = """
     INSERT INTO counters (organization_id, test, hour, domain, template_id, name, value)
     VALUES (:organization_id, :test, :hour, :domain, :template_id, :name, :value)
@@ -78,6 +94,67 @@ def by_id(tx: Tx, id: str) -> Event | None:
 def by_message(tx: Tx, message_id: str, after: str = "", limit: int = 1000) -> list[Event]:
     """A message's timeline, oldest first."""
     return [event(row) for row in tx.all(BY_MESSAGE, message_id=message_id, after=after, limit=limit)]
+
+
+def page(
+    tx: Tx,
+    organization_id: str,
+    test: bool,
+    *,
+    limit: int,
+    after: str = "",
+    before: str = "~",
+    type: str | None = None,
+    resource: tuple[str, str] | None = None,
+    message_id: str | None = None,
+) -> list[Event]:
+    """Newest first, ids between `after` and `before`; one filter is served by its index, `type` may sift another's."""
+    sql, extra = PAGE, {}
+    if message_id is not None:
+        sql, extra = PAGE_BY_MESSAGE, {"message_id": message_id}
+    elif resource is not None:
+        sql, extra = PAGE_BY_RESOURCE, {"resource_type": resource[0], "resource_id": resource[1]}
+    elif type is not None:
+        sql, extra = PAGE_BY_TYPE, {"type": type}
+    found: list[Event] = []
+    while len(found) < limit:
+        rows = [
+            event(row)
+            for row in tx.all(
+                sql,
+                organization_id=organization_id,
+                test=int(test),
+                after=after,
+                before=before,
+                limit=limit,
+                **extra,
+            )
+        ]
+        found += [
+            row
+            for row in rows
+            if (type is None or row.type == type)
+            and (resource is None or (row.resource_type, row.resource_id) == resource)
+        ]
+        if len(rows) < limit:
+            break
+        before = rows[-1].id
+    return found[:limit]
+
+
+def newest(tx: Tx, limit: int, before: str = "~") -> list[Event]:
+    """Of all organizations, newest first."""
+    return [event(row) for row in tx.all(NEWEST, before=before, limit=limit)]
+
+
+def since(tx: Tx, after: str, limit: int) -> list[Event]:
+    """Of all organizations, oldest first: what came after an id."""
+    return [event(row) for row in tx.all(SINCE, after=after, limit=limit)]
+
+
+def types(tx: Tx, start: str, end: str) -> dict[str, int]:
+    """How many events of each type lie in a range of ids (`ids.floor`)."""
+    return dict(tx.all(TYPES, start=start, end=end))  # type: ignore[arg-type]
 
 
 def count(
