@@ -120,6 +120,11 @@ class Resolver:
         error, text = found
         raise error(*question, text)
 
+    def forget(self, name: str) -> None:
+        """Asks anew next time: somebody says that the records changed."""
+        for kind in _READERS:
+            self._cache.pop((name.rstrip(".").lower(), kind), None)
+
     async def mx(self, domain: str) -> list[tuple[int, str]]:
         """(preference, host), best first; a null MX (RFC 7505) is the host "."."""
         return sorted((await self.lookup(domain, "MX")).records)

@@ -1,0 +1,53 @@
+"""`Control`: what the control plane offers, as one value that the daemon builds and every surface gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from config.settings import Settings
+from mta.accept.submit import Accept
+from mta.control.domains import Domains
+from mta.control.events import Events
+from mta.control.keys import Keys
+from mta.control.messages import Messages
+from mta.control.organizations import Organizations
+from mta.control.queue import Queue, QueueControl
+from mta.net.dns import Resolver
+from mta.policy.authentication import Authenticator
+from mta.store.database import Database
+from mta.store.secrets import Secrets
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Everything that a surface may call."""
+
+    accept: Accept
+    authenticator: Authenticator
+    organizations: Organizations
+    keys: Keys
+    domains: Domains
+    messages: Messages
+    events: Events
+    queue: QueueControl
+
+
+def build(
+    database: Database,
+    accept: Accept,
+    authenticator: Authenticator,
+    resolver: Resolver,
+    secrets: Secrets,
+    settings: Settings,
+    queue: Queue,
+) -> Control:
+    return Control(
+        accept=accept,
+        authenticator=authenticator,
+        organizations=Organizations(database),
+        keys=Keys(database, authenticator),
+        domains=Domains(database, resolver, secrets, settings),
+        messages=Messages(database, queue),
+        events=Events(database),
+        queue=QueueControl(database, queue),
+    )

@@ -1,0 +1,102 @@
+"""API keys: they open every HTTP surface and are the passwords of SMTP submission.
+
+A secret is `sspat_` (live) or `sspat_test_` (test) and 256 random bits; it is shown once and kept as its first
+characters and its SHA-256. What the prefix says is for people: a key is what its row says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+from mta import ids
+from mta.errors import InvalidInput, NotFound
+from mta.model import ApiKey
+from mta.store import organizations
+from mta.store.database import Database
+from mta.store.sqlite import Tx
+
+# What a key may be allowed; `*` is everything, now and later.
+SCOPES: Final[Mapping[str, str]] = {
+    "*": "everything",
+    "emails:send": "send messages, over HTTP and SMTP",
+    "emails:read": "read messages, their events, attempts and bounces",
+    "domains:read": "read sending domains and their records",
+    "domains:write": "add, verify and delete sending domains",
+}
+LIVE_PREFIX = "sspat_"
+TEST_PREFIX = "sspat_test_"
+SHOWN = 6  # characters of the random part that a listing shows
+MAX_NAME = 100  # characters
+
+
+class KeyCache(Protocol):
+    """Who remembers keys: it has to hear of a revocation."""
+
+    def revoked(self, key_id: str) -> None: ...
+
+
+class Keys:
+    def __init__(self, database: Database, cache: KeyCache) -> None:
+        self._database = database
+        self._cache = cache
+
+    async def create(
+        self,
+        organization_id: str,
+        name: str,
+        scopes: Sequence[str] = ("*",),
+        *,
+        test: bool = False,
+        expires_at: int | None = None,
+        prefix: str | None = None,
+    ) -> tuple[ApiKey, str]:
+        """A new key and its secret, which nobody can read again. Raises InvalidInput."""
+        if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
+            raise InvalidInput(f"A key's name has 1 to {MAX_NAME} printable characters.", field="name")
+        unknown = [scope for scope in scopes if scope not in SCOPES]
+        if unknown or not scopes:
+            raise InvalidInput(
+                f"{unknown[0]!r} is no scope; there are {', '.join(SCOPES)}." if unknown else "A key needs a scope.",
+                code="scope_unknown",
+                field="scopes",
+            )
+        now = ids.now_ms()
+        if expires_at is not None and expires_at <= now:
+            raise InvalidInput("A key cannot expire in the past.", field="expires_at")
+        shown = prefix or (TEST_PREFIX if test else LIVE_PREFIX)
+        secret = shown + secrets.token_urlsafe(32)
+        key = ApiKey(
+            id=ids.new("key", now),
+            organization_id=organization_id,
+            name=name,
+            prefix=secret[: len(shown) + SHOWN],
+            scopes=tuple(dict.fromkeys(scopes)),
+            test=test,
+            created_at=now,
+            expires_at=expires_at,
+        )
+        await self._database.write(organizations.add_key, key, hashlib.sha256(secret.encode()).hexdigest())
+        return key, secret
+
+    async def all(self, organization_id: str) -> list[ApiKey]:
+        """Newest first, revoked ones too."""
+        return await self._database.read(organizations.list_keys, organization_id)
+
+    async def revoke(self, id: str, organization_id: str | None = None) -> ApiKey:
+        """Ends a key at once; `organization_id` None is the operator. Raises NotFound."""
+        key = await self._database.write(_revoke, id, organization_id, ids.now_ms())
+        self._cache.revoked(id)
+        return key
+
+
+def _revoke(tx: Tx, id: str, organization_id: str | None, now: int) -> ApiKey:
+    key = organizations.key_by_id(tx, id)
+    if key is None or organization_id not in (None, key.organization_id):
+        raise NotFound(f"There is no key {id}.")
+    organizations.revoke_key(tx, id, now)
+    revoked = organizations.key_by_id(tx, id)
+    assert revoked is not None
+    return revoked

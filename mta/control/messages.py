@@ -1,0 +1,194 @@
+"""Messages as their organization sees them: status, attempts, timeline, bounces, content; cancel.
+
+Everything is by principal: another organization's message, or a live one to a test key, is not found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email
+import email.policy
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.message import Message as Parsed
+from typing import Any, TypeVar
+
+from mta import ids
+from mta.control.queue import Queue
+from mta.errors import Conflict, NotFound
+from mta.lifecycle import settle
+from mta.lifecycle.states import PENDING
+from mta.model import Attempt, Bounce, Delivery, DeliveryStatus, Event, Message, MessageStatus, Page, Principal
+from mta.protocol.headers import HeaderError, parse
+from mta.store import bodies, bounces, deliveries, events, messages
+from mta.store.database import Database
+from mta.store.sqlite import Tx
+
+T = TypeVar("T")
+MAX_TEXT = 1_000_000  # characters of a text or HTML that content shows
+MAX_PARTS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class MessageView:
+    """A message with its recipients' deliveries."""
+
+    message: Message
+    deliveries: tuple[Delivery, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    filename: str | None
+    content_type: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What was accepted, or where mail is captured what would have been sent; `size` counts the accepted bytes."""
+
+    headers: tuple[tuple[str, str], ...]
+    text: str | None
+    html: str | None
+    attachments: tuple[Attached, ...]
+    size: int
+    captured: bool
+
+
+class Messages:
+    def __init__(self, database: Database, queue: Queue) -> None:
+        self._database = database
+        self._queue = queue
+
+    async def page(
+        self,
+        principal: Principal,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        status: MessageStatus | None = None,
+        sender: str | None = None,
+        recipient: str | None = None,
+    ) -> Page[MessageView]:
+        """Newest first; `sender` and `recipient` are address keys (lower case)."""
+
+        def read(tx: Tx) -> list[MessageView]:
+            found = messages.page(
+                tx,
+                principal.organization_id,
+                principal.test,
+                limit=limit + 1,
+                before=cursor,
+                status=status,
+                sender=sender,
+                recipient=recipient,
+            )
+            return [MessageView(one, tuple(deliveries.by_message(tx, one.id))) for one in found]
+
+        found = await self._database.read(read)
+        return Page(tuple(found[:limit]), found[limit - 1].message.id if len(found) > limit else None)
+
+    async def get(self, principal: Principal, id: str) -> MessageView:
+        """Raises NotFound, as everything below."""
+        return await self._about(
+            principal, id, lambda tx, message: MessageView(message, tuple(deliveries.by_message(tx, id)))
+        )
+
+    async def attempts(self, principal: Principal, id: str) -> list[Attempt]:
+        """Oldest first."""
+        return await self._about(principal, id, lambda tx, message: deliveries.attempts(tx, id))
+
+    async def timeline(self, principal: Principal, id: str, recipient: str | None = None) -> list[Event]:
+        """Its events, oldest first; of one recipient (an address key): its own and the message's."""
+        found = await self._about(principal, id, lambda tx, message: events.by_message(tx, id))
+        if recipient is None:
+            return found
+        return [event for event in found if event.recipient is None or event.recipient.lower() == recipient]
+
+    async def bounces(self, principal: Principal, id: str) -> list[Bounce]:
+        """Oldest first."""
+        return await self._about(principal, id, lambda tx, message: bounces.by_message(tx, id))
+
+    async def content(self, principal: Principal, id: str) -> Content:
+        """Raises NotFound also where the body was deleted, as it is some days after the end."""
+        head, sent_head, chunks, size = await self._about(principal, id, _raw)
+        return await asyncio.to_thread(_content, head, sent_head, chunks, size)
+
+    async def cancel(self, principal: Principal, id: str) -> MessageView:
+        """What is not on the wire goes nowhere any more. Raises Conflict where nothing could be stopped."""
+        view = await self.get(principal, id)
+        pending = [delivery.id for delivery in view.deliveries if delivery.status in PENDING]
+        moved = await self._database.write(
+            settle.move, pending, DeliveryStatus.CANCELLED, ids.now_ms(), "cancelled by the sender"
+        )
+        if not moved:
+            raise Conflict(f"Message {id} is {view.message.status}: nothing is left to cancel.", code="not_cancellable")
+        self._queue.wake()
+        return await self.get(principal, id)
+
+    async def _about(self, principal: Principal, id: str, read: Callable[[Tx, Message], T]) -> T:
+        def owned(tx: Tx) -> T:
+            message = messages.by_id(tx, id)
+            if message is None or (message.organization_id, message.test) != (
+                principal.organization_id,
+                principal.test,
+            ):
+                raise NotFound(f"There is no message {id}.")
+            return read(tx, message)
+
+        return await self._database.read(owned)
+
+
+def _raw(tx: Tx, message: Message) -> tuple[bytes, bytes | None, list[bytes], int]:
+    """Header block, the one that was captured, body chunks, size."""
+    body = bodies.by_id(tx, message.body_id, inline=0)
+    if body is None:
+        raise NotFound(f"The content of message {message.id} has been deleted.", code="content_gone")
+    chunks: list[bytes] = []
+    while (chunk := bodies.chunk(tx, body.id, len(chunks))) is not None:
+        chunks.append(chunk)
+    captured = deliveries.captures(tx, message.id)
+    return body.head, captured[0][2] if captured else None, chunks, message.size
+
+
+def _content(head: bytes, sent_head: bytes | None, chunks: list[bytes], size: int) -> Content:
+    shown = sent_head or head
+    try:
+        headers = tuple((field.name, field.text) for field in parse(shown).fields)
+    except HeaderError:  # captured from a client that we did not check
+        headers = ()
+    texts, attachments = _parts(head + b"\r\n" + b"".join(chunks))
+    return Content(headers, texts.get("plain"), texts.get("html"), attachments, size, sent_head is not None)
+
+
+def _parts(raw: bytes) -> tuple[dict[str, str], tuple[Attached, ...]]:
+    """The first plain text and HTML, and what is attached; nothing of a structure too deep to read."""
+    texts: dict[str, str] = {}
+    attachments: list[Attached] = []
+    try:
+        parsed = email.message_from_bytes(raw, policy=email.policy.compat32)
+        for number, part in enumerate(parsed.walk()):
+            if number >= MAX_PARTS:
+                break
+            if part.is_multipart():
+                continue
+            subtype = part.get_content_subtype()
+            shown = part.get_content_maintype() == "text" and part.get_content_disposition() != "attachment"
+            if shown and subtype in ("plain", "html") and subtype not in texts:
+                texts[subtype] = _text(part)[:MAX_TEXT]
+            else:
+                payload: Any = part.get_payload(decode=True)
+                attachments.append(Attached(part.get_filename(), part.get_content_type(), len(payload or b"")))
+    except RecursionError:
+        pass
+    return texts, tuple(attachments)
+
+
+def _text(part: Parsed) -> str:
+    payload: Any = part.get_payload(decode=True)
+    charset = part.get_content_charset() or "utf-8"
+    try:
+        return str(payload.decode(charset, "replace"))
+    except (LookupError, ValueError):  # a charset that nobody knows
+        return str(payload.decode("utf-8", "replace"))
