@@ -1,0 +1,16 @@
+"""The operator's surface, for the command line: only on the unix socket, whose permissions are its only lock.
+
+What it answers stands at the head of `mta.cli.client`.
+"""
+
+from api.operator import events, provisioning, queue, send
+from api.ops import PLAIN_ERROR, plain_error
+from api.routing import Surface
+
+SURFACE = Surface(
+    name="operator",
+    mounts=("/operator",),
+    resources=(provisioning.routes, queue.routes, send.routes, events.routes),
+    present_error=plain_error,
+    error_schema=PLAIN_ERROR,
+)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from email.message import Message as Parsed
 from typing import Any, TypeVar
@@ -67,24 +67,29 @@ class Messages:
         *,
         limit: int = 50,
         cursor: str | None = None,
-        status: MessageStatus | None = None,
+        statuses: Collection[MessageStatus] = (),
         sender: str | None = None,
         recipient: str | None = None,
     ) -> Page[MessageView]:
-        """Newest first; `sender` and `recipient` are address keys (lower case)."""
+        """Newest first, of any of these statuses (none: all); `sender` and `recipient` are address keys (lower case)."""
 
         def read(tx: Tx) -> list[MessageView]:
-            found = messages.page(
-                tx,
-                principal.organization_id,
-                principal.test,
-                limit=limit + 1,
-                before=cursor,
-                status=status,
-                sender=sender,
-                recipient=recipient,
-            )
-            return [MessageView(one, tuple(deliveries.by_message(tx, one.id))) for one in found]
+            found = [
+                message
+                for status in statuses or (None,)
+                for message in messages.page(
+                    tx,
+                    principal.organization_id,
+                    principal.test,
+                    limit=limit + 1,
+                    before=cursor,
+                    status=status,
+                    sender=sender,
+                    recipient=recipient,
+                )
+            ]
+            newest = sorted(found, key=lambda message: message.id, reverse=True)[: limit + 1]
+            return [MessageView(one, tuple(deliveries.by_message(tx, one.id))) for one in newest]
 
         found = await self._database.read(read)
         return Page(tuple(found[:limit]), found[limit - 1].message.id if len(found) > limit else None)

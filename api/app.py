@@ -1,0 +1,102 @@
+"""The HTTP application: every surface on its mounts, one shape of refusal for each, headers that browsers want.
+
+The daemon serves it twice: for the world, and on the operator's unix socket with the operator's surface besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+from starlette.routing import Route as StarletteRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import openapi, stackshift
+from api.operator import SURFACE as OPERATOR
+from api.ops import Operations
+from api.routing import Endpoint, Route, Surface, error_response
+from config.settings import Settings
+from mta.control.build import Control
+from mta.errors import NotFound
+
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+)
+
+
+def create_app(
+    control: Control, settings: Settings, *, operator: bool = False, ready: Callable[[], bool] = lambda: True
+) -> Starlette:
+    """`operator` adds the surface without keys: only for a socket that none but the operator may open.
+
+    `ready` says whether every listener accepts.
+    """
+    operations = Operations(control, ready)
+    surfaces = surfaces_of(operations, operator)
+    operations.describe(openapi.document(surfaces, settings.api.public_url))
+    routes: list[BaseRoute] = []
+    for surface in surfaces:
+        routes += _routes(surface, control, settings)
+    app = Starlette(routes=routes)
+    app.router.redirect_slashes = False
+    app.router.default = _Nowhere(surfaces)
+    app.add_middleware(_SecurityHeaders)
+    return app
+
+
+def surfaces_of(operations: Operations, with_operator: bool) -> list[Surface]:
+    surfaces = [operations.surface(), stackshift.SURFACE]
+    return [*surfaces, OPERATOR] if with_operator else surfaces
+
+
+def _routes(surface: Surface, control: Control, settings: Settings) -> list[BaseRoute]:
+    """One endpoint a path, fixed paths before those with parameters."""
+    by_path: dict[str, list[Route]] = {}
+    for _, route in surface.routes():
+        by_path.setdefault(route.path, []).append(route)
+    made: list[BaseRoute] = []
+    for path in sorted(by_path, key=lambda path: [part.startswith("{") for part in path.split("/")]):
+        endpoint = Endpoint(surface, by_path[path], control, settings)
+        made += [StarletteRoute(mount + path, endpoint) for mount in surface.mounts]
+    return made
+
+
+class _Nowhere:
+    """404, in the shape of the surface that the path begins like."""
+
+    def __init__(self, surfaces: list[Surface]) -> None:
+        self._surfaces = surfaces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        path = scope["path"]
+        surface = max(self._surfaces, key=lambda each: _mounted(each, path))
+        error = NotFound(f"There is no {path[:200]} here; /docs lists what there is.", code="route_not_found")
+        await error_response(surface, error)(scope, receive, send)
+
+
+def _mounted(surface: Surface, path: str) -> int:
+    """How much of the path the surface's mounts cover."""
+    return max(len(mount) if path.startswith(f"{mount}/") else -1 for mount in surface.mounts)
+
+
+class _SecurityHeaders:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers: list[Any] = list(message["headers"])
+                message = {**message, "headers": [*headers, *SECURITY_HEADERS]}
+            await send(message)
+
+        await self._app(scope, receive, with_headers)

@@ -1,0 +1,191 @@
+"""Organizations, keys and domains, for whoever runs the server."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from api.operator.shapes import DEFAULT_ORG, Listed, Paging
+from api.routing import Call, Routes
+from mta.control.domains import DomainView
+from mta.control.records import Record
+from mta.model import ApiKey, Organization
+
+routes = Routes("provisioning")
+T = TypeVar("T")
+
+
+class OrgRequest(msgspec.Struct):
+    name: str
+    tier: str = "custom"
+
+
+class OrgQuery(Paging):
+    org: str = DEFAULT_ORG
+
+
+class OrgBody(msgspec.Struct):
+    org: str = DEFAULT_ORG
+
+
+class KeyRequest(msgspec.Struct):
+    name: str
+    org: str = DEFAULT_ORG
+    scopes: tuple[str, ...] = ("*",)
+    test: bool = False
+    expires_at: int | None = None
+
+
+class NewKey(msgspec.Struct):
+    """A key with its secret, which is never shown again."""
+
+    id: str
+    organization_id: str
+    name: str
+    prefix: str
+    scopes: list[str]
+    test: bool
+    created_at: int
+    expires_at: int | None
+    secret: str
+
+
+class DomainRequest(msgspec.Struct):
+    name: str
+    org: str = DEFAULT_ORG
+    trust: bool = False
+
+
+class OperatorDomain(msgspec.Struct):
+    id: str
+    name: str
+    organization_id: str
+    status: str
+    trusted: bool
+    created_at: int
+    verified_at: int | None
+    last_checked_at: int | None
+    records: list[Record]
+
+
+@routes.get("/orgs")
+async def list_orgs(call: Call, query: Paging) -> Listed[Organization]:
+    """All organizations."""
+    return _sliced(await call.control.organizations.all(), query)
+
+
+@routes.post("/orgs", status=201)
+async def add_org(call: Call, body: OrgRequest) -> Organization:
+    """Make an organization."""
+    return await call.control.organizations.create(body.name, body.tier)
+
+
+@routes.get("/keys")
+async def list_keys(call: Call, query: OrgQuery) -> Listed[ApiKey]:
+    """The keys of an organization, newest first."""
+    return _sliced(await call.control.keys.all(await _org(call, query.org)), query)
+
+
+@routes.post("/keys", status=201)
+async def add_key(call: Call, body: KeyRequest) -> NewKey:
+    """Make a key; its secret is in this answer only."""
+    key, secret = await call.control.keys.create(
+        await _org(call, body.org), body.name, body.scopes, test=body.test, expires_at=body.expires_at
+    )
+    return NewKey(
+        id=key.id,
+        organization_id=key.organization_id,
+        name=key.name,
+        prefix=key.prefix,
+        scopes=list(key.scopes),
+        test=key.test,
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+        secret=secret,
+    )
+
+
+@routes.post("/keys/{id}/revoke")
+async def revoke_key(call: Call, id: str) -> ApiKey:
+    """End a key at once."""
+    return await call.control.keys.revoke(id)
+
+
+@routes.get("/domains")
+async def list_domains(call: Call, query: OrgQuery) -> Listed[OperatorDomain]:
+    """The sending domains of an organization, newest first."""
+    page = await call.control.domains.page(await _org(call, query.org), query.limit, query.cursor)
+    return Listed([_domain(view) for view in page.items], page.next_cursor)
+
+
+@routes.post("/domains", status=201)
+async def add_domain(call: Call, body: DomainRequest) -> OperatorDomain:
+    """Add a domain; `trust` vouches for it without a DNS check."""
+    made = await call.control.domains.create(await _org(call, body.org), body.name, trusted=body.trust)
+    return _domain(made)
+
+
+@routes.get("/domains/{name}/records")
+async def domain_records(call: Call, name: str, query: OrgQuery) -> OperatorDomain:
+    """The records to publish, and how they were found last."""
+    return _domain(await call.control.domains.by_name(await _org(call, query.org), name))
+
+
+@routes.post("/domains/{name}/verify")
+async def verify_domain(call: Call, name: str, body: OrgBody) -> OperatorDomain:
+    """Look the records up now."""
+    organization_id, id = await _named(call, body.org, name)
+    return _domain(await call.control.domains.verify(organization_id, id))
+
+
+@routes.post("/domains/{name}/rotate")
+async def rotate_domain(call: Call, name: str, body: OrgBody) -> OperatorDomain:
+    """New DKIM keys; they sign once a verification finds them published."""
+    organization_id, id = await _named(call, body.org, name)
+    return _domain(await call.control.domains.rotate(organization_id, id))
+
+
+@routes.post("/domains/{name}/trust")
+async def trust_domain(call: Call, name: str, body: OrgBody) -> OperatorDomain:
+    """Vouch for a domain that is there already."""
+    organization_id, id = await _named(call, body.org, name)
+    return _domain(await call.control.domains.trust(organization_id, id))
+
+
+@routes.delete("/domains/{name}", status=200)
+async def delete_domain(call: Call, name: str, query: OrgQuery) -> OperatorDomain:
+    """Stop sending from a domain."""
+    organization_id, id = await _named(call, query.org, name)
+    return _domain(await call.control.domains.delete(organization_id, id))
+
+
+async def _org(call: Call, name_or_id: str) -> str:
+    return (await call.control.organizations.get(name_or_id)).id
+
+
+async def _named(call: Call, org: str, name: str) -> tuple[str, str]:
+    organization_id = await _org(call, org)
+    return organization_id, (await call.control.domains.by_name(organization_id, name)).domain.id
+
+
+def _sliced(items: list[T], query: Paging) -> Listed[T]:
+    """A page of a list that is short enough to be read whole; the cursor is the number of items before it."""
+    start = int(query.cursor) if query.cursor and query.cursor.isdecimal() else 0
+    end = start + query.limit
+    return Listed(items[start:end], str(end) if end < len(items) else None)
+
+
+def _domain(view: DomainView) -> OperatorDomain:
+    domain = view.domain
+    return OperatorDomain(
+        id=domain.id,
+        name=domain.name,
+        organization_id=domain.organization_id,
+        status=domain.status,
+        trusted=domain.trusted,
+        created_at=domain.created_at,
+        verified_at=domain.verified_at,
+        last_checked_at=domain.last_checked_at,
+        records=list(view.records),
+    )

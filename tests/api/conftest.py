@@ -1,0 +1,90 @@
+"""A control plane on a real store, served by uvicorn on a loopback port, and a DNS server with a literal of records."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from api.app import create_app
+from config.settings import Settings, Store
+from mta.accept.submit import Accept
+from mta.control.build import Control, build
+from mta.control.queue import IdleQueue
+from mta.model import Queued
+from mta.net.dns import Resolver
+from mta.policy.authentication import Authenticator
+from mta.store.database import Database
+from mta.store.secrets import Secrets
+from tests.fakes.dns import FakeDns
+
+
+@dataclass
+class House:
+    """The whole but for delivery: `offered` holds what the runner would get."""
+
+    control: Control
+    settings: Settings
+    database: Database
+    dns: FakeDns
+    url: str
+    organization_id: str
+    secret: str
+    ready: list[bool] = field(default_factory=lambda: [True])
+    offered: list[Queued] = field(default_factory=list)
+
+    def client(self, secret: str | None = "", **more: Any) -> httpx.AsyncClient:
+        """`secret` "" is the house's own key, None no key."""
+        key = self.secret if secret == "" else secret
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=20, **more)
+
+    async def key(self, *scopes: str, organization_id: str | None = None, test: bool = False) -> str:
+        organization_id = organization_id or self.organization_id
+        _, secret = await self.control.keys.create(organization_id, "more", scopes or ("*",), test=test)
+        return secret
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    settings = Settings(hostname="mail.posthouse.test", data_dir=tmp_path, store=Store(free_floor_bytes=0))
+    database = Database(tmp_path / "posthouse.sqlite", floor_bytes=0)
+    await database.start()
+    offered: list[Queued] = []
+    ready = [True]
+    with FakeDns({}) as dns:
+        authenticator = Authenticator(database)
+        accept = Accept(database, settings, offered.extend)
+        resolver = Resolver([dns.server], timeout=2)
+        control = build(database, accept, authenticator, resolver, Secrets(bytes(32)), settings, IdleQueue())
+        organization = await control.organizations.ensure_default()
+        _, secret = await control.keys.create(organization.id, "first")
+        await control.domains.create(organization.id, "example.com", trusted=True)
+        app = create_app(control, settings, ready=lambda: ready[0])
+        async with serving(app) as url:
+            yield House(control, settings, database, dns, url, organization.id, secret, ready, offered)
+    await database.close()
+
+
+class serving:  # noqa: N801 (used like a function)
+    """`async with serving(app) as url`: uvicorn on a free loopback port, until the block ends."""
+
+    def __init__(self, app: Callable[..., Any]) -> None:
+        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off", ws="none")
+        self.server = uvicorn.Server(config)
+
+    async def __aenter__(self) -> str:
+        socket = self.server.config.bind_socket()
+        self.task = asyncio.create_task(self.server.serve(sockets=[socket]))
+        host, port = socket.getsockname()
+        while not self.server.started:
+            await asyncio.sleep(0)
+        return f"http://{host}:{port}"
+
+    async def __aexit__(self, *error: object) -> None:
+        self.server.should_exit = True
+        await self.task
