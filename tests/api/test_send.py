@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from mta.store import suppressions
 from tests.api.conftest import House
 
 PLAIN = {"from": "Ada <ada@example.com>", "to": "bob@example.org", "subject": "Hello", "text": "Hi"}
@@ -131,8 +132,6 @@ async def test_a_test_key_sees_only_test_mail(house: House) -> None:
 
 
 async def test_all_recipients_suppressed_is_422(house: House) -> None:
-    from mta.store import suppressions  # noqa: PLC0415
-
     await house.database.write(
         lambda tx: suppressions.add(tx, house.organization_id, "bob@example.org", "manual", "user", 1)
     )
