@@ -61,7 +61,10 @@ def enter(tx: Tx, principal: Principal, prepared: Prepared, settings: Settings) 
     )
     going = len(prepared.recipients) - len(suppressed)
     if not going:
-        _tell_refused(tx, principal, prepared, suppressed)
+        data = {"stream": prepared.options.stream, "subject": prepared.subject}
+        for recipient in prepared.recipients:
+            found = suppressed[recipient.address.key]
+            suppression.tell_refused(tx, found, recipient.address, prepared.now, data)
         return Entered(None, refused=tuple(suppressed.values()))
     limits.count(tx, organization, principal.test, going, prepared.now, settings.tiers)
     return _store(tx, organization, principal, prepared, settings, suppressed)
@@ -93,23 +96,6 @@ def _check_sender(tx: Tx, principal: Principal, prepared: Prepared) -> None:
     reverse_path = prepared.submission.reverse_path
     if reverse_path is not None and reverse_path.domain != domain:
         senders.check_reverse_path(tx, principal.organization_id, reverse_path.domain)
-
-
-def _tell_refused(tx: Tx, principal: Principal, prepared: Prepared, found: Mapping[str, Suppression]) -> None:
-    """Nothing is queued, but the app's owner can see why."""
-    for recipient in prepared.recipients:
-        suppressed = found[recipient.address.key]
-        events.add(
-            tx,
-            principal.organization_id,
-            "message.suppressed",
-            "suppression",
-            suppressed.id,
-            test=principal.test,
-            recipient=str(recipient.address),
-            data={"reason": suppressed.reason, "stream": prepared.options.stream, "subject": prepared.subject},
-            at=prepared.now,
-        )
 
 
 def _store(

@@ -17,8 +17,8 @@ from mta.errors import InvalidInput, TooLarge, Unavailable
 from mta.model import Body, Options, Recipient, Source
 from mta.policy import idempotency
 from mta.protocol.dkim import BodyDigest
-from mta.protocol.headers import MAX_HEAD, Headers, address_list, parse, split_head
-from mta.protocol.hygiene import submission_hygiene
+from mta.protocol.headers import MAX_HEAD, HeaderError, Headers, address_list, parse, split_head
+from mta.protocol.hygiene import LoopError, submission_hygiene
 from mta.protocol.mailboxes import Mailbox
 from mta.protocol.mime import Draft, build
 
@@ -69,8 +69,15 @@ def prepare(submission: Submission, *, hostname: str, limits: Limits, now: int) 
     try:
         head, source, offset = _content(submission.content, message_id, limits)
         clean = submission_hygiene(
-            parse(head), hostname=hostname, protocol=submission.protocol, token=message_id, now_ms=now
+            parse(head),
+            hostname=hostname,
+            protocol=submission.protocol,
+            token=message_id,
+            now_ms=now,
+            max_hops=limits.hops,
         )
+    except LoopError as error:
+        raise InvalidInput(str(error), code="mail_loop") from error
     except ValueError as error:  # HeaderError, and what a draft's values are told
         raise InvalidInput(str(error), code="invalid_message") from error
     chosen = wishes.merge(submission.options, clean.options)
@@ -106,6 +113,8 @@ def _content(content: Draft | Raw, message_id: str, limits: Limits) -> tuple[byt
     if isinstance(content, Raw):
         _check_size(content.source.size, limits)
         head, offset = split_head(content.source.read(0, MAX_HEAD + 4))
+        if len(head) > limits.header_bytes:
+            raise HeaderError(f"The header has {len(head)} bytes; this server takes {limits.header_bytes}.")
         return head, content.source, offset
     built = build(content, token=message_id.partition("_")[2])
     _check_size(len(built.head) + len(built.body), limits)

@@ -17,10 +17,12 @@ from mta.accept.submission import Accepted, Raw, Submission
 from mta.errors import InvalidInput, StorageFull
 from mta.model import Principal, Queued
 from mta.policy import suppression
-from mta.protocol.mime import Draft
 from mta.store.database import Database
 
-INLINE_BYTES = 32 * 1024  # a larger message is read in a thread: it would hold up the event loop
+# What is larger is prepared in a thread, for it would hold up the event loop. Measured: 0.12 ms for 5 KB, 0.7 ms for
+# 100 KB; a header block may hold a thousand addresses, each 12 µs.
+INLINE_BYTES = 128 * 1024
+INLINE_HEAD = 4096  # bytes
 INLINE_RECIPIENTS = 50
 
 
@@ -65,16 +67,19 @@ class Accept:
             raise StorageFull("The disk that holds the store is almost full; nothing is accepted until there is room.")
 
     async def _prepare(self, submission: Submission) -> Prepared:
-        small = _size(submission.content) <= INLINE_BYTES and len(submission.recipients) <= INLINE_RECIPIENTS
         hostname, limits, now = self._settings.hostname, self._settings.limits, self._clock()
-        if small:
+        if _is_small(submission):
             return prepare(submission, hostname=hostname, limits=limits, now=now)
         return await asyncio.to_thread(prepare, submission, hostname=hostname, limits=limits, now=now)
 
 
-def _size(content: Draft | Raw) -> int:
-    """About how many bytes it will be."""
+def _is_small(submission: Submission) -> bool:
+    content = submission.content
+    if len(submission.recipients) > INLINE_RECIPIENTS:
+        return False
     if isinstance(content, Raw):
-        return content.source.size
+        return content.source.size <= INLINE_BYTES and b"\r\n\r\n" in content.source.read(0, INLINE_HEAD)
+    if len(content.to) + len(content.cc) > INLINE_RECIPIENTS or len(content.headers) > INLINE_RECIPIENTS:
+        return False
     attached = sum(len(item.content) for item in content.attachments)
-    return len(content.text or "") + len(content.html or "") + attached
+    return len(content.text or "") + len(content.html or "") + attached <= INLINE_BYTES

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from mta.errors import Unprocessable
 from mta.model import Suppression
 from mta.protocol.address import Address
-from mta.store import suppressions
+from mta.store import events, suppressions
 from mta.store.sqlite import Tx
 
 EVERY_STREAM = ""  # a lookup for this stream finds only what holds for all of them
@@ -38,6 +38,23 @@ def sentence(suppression: Suppression) -> str:
     """Why mail does not go there, and the way out."""
     because = _BECAUSE.get(suppression.reason, suppression.reason)
     return f"{suppression.email} is suppressed: {because}. Remove suppression {suppression.id} to send to it again."
+
+
+def tell_refused(
+    tx: Tx, suppressed: Suppression, recipient: Address, now: int, data: Mapping[str, str] | None = None
+) -> None:
+    """Nothing was queued for this recipient; the event lets the organization see why."""
+    events.add(
+        tx,
+        suppressed.organization_id,
+        "message.suppressed",
+        "suppression",
+        suppressed.id,
+        test=suppressed.test,
+        recipient=str(recipient),
+        data={"reason": suppressed.reason, **(data or {})},
+        at=now,
+    )
 
 
 def refusal(found: Iterable[Suppression]) -> Unprocessable:

@@ -51,13 +51,15 @@ class Submission:
     options: Options
 
 
-def submission_hygiene(headers: Headers, *, hostname: str, protocol: str, token: str, now_ms: int) -> Submission:
+def submission_hygiene(
+    headers: Headers, *, hostname: str, protocol: str, token: str, now_ms: int, max_hops: int = MAX_HOPS
+) -> Submission:
     """Makes an app's header block ours; raises HeaderError (LoopError for too many hops) with what to change.
 
     `protocol` is the keyword of RFC 3848 (ESMTPSA, HTTP ...), `token` makes our Message-ID and names the message in
     our Received field, `now_ms` is epoch milliseconds. Bcc and Return-Path go; Date and Message-ID come where missing.
     """
-    check_hops(headers)
+    check_hops(headers, max_hops)
     author = sole_author(headers)
     options, kept = take_options(headers)
     kept = kept.remove("Bcc", "Return-Path")
@@ -73,11 +75,11 @@ def submission_hygiene(headers: Headers, *, hostname: str, protocol: str, token:
     return Submission(result, author, message_id.text if message_id else "", options)
 
 
-def check_hops(headers: Headers) -> None:
+def check_hops(headers: Headers, max_hops: int = MAX_HOPS) -> None:
     """Raises LoopError where the message has passed too many servers."""
     hops = len(headers.all("Received"))
-    if hops > MAX_HOPS:
-        raise LoopError(f"The message has {hops} Received fields, more than {MAX_HOPS}: it is going in circles.")
+    if hops > max_hops:
+        raise LoopError(f"The message has {hops} Received fields, more than {max_hops}: it is going in circles.")
 
 
 def sole_author(headers: Headers) -> Mailbox:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from config.settings import Listener
+from mta import ids
 from mta.accept.submission import Raw, Submission
 from mta.accept.submit import Accept
 from mta.errors import InvalidInput, Unauthenticated
@@ -31,7 +32,8 @@ _WELCOME: Final = Reply(235, "Authenticated", "2.7.0")
 _SENDER_OK: Final = Reply(250, "Ok", "2.1.0")
 _RECIPIENT_OK: Final = Reply(250, "Ok", "2.1.5")
 _AUTH_FIRST: Final = Reply(530, "Authenticate first, with an API key as the password", "5.7.0")  # RFC 4954 §6
-_POLICY: Final = frozenset({"domain_not_verified", "recipient_suppressed"})  # refused by policy, not by content
+# The enhanced code where a message is refused for something else than its content (RFC 3463).
+_ENHANCED: Final = {"domain_not_verified": "5.7.1", "recipient_suppressed": "5.7.1", "mail_loop": "5.4.6"}
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -90,7 +92,10 @@ class SubmissionHandler:
         found = await self._database.read(
             suppressions.applying, principal.organization_id, principal.test, path.key, suppression.EVERY_STREAM
         )
-        return _RECIPIENT_OK if found is None else Reply(550, suppression.sentence(found), "5.7.1")
+        if found is None:
+            return _RECIPIENT_OK
+        self._database.post(suppression.tell_refused, found, path, ids.now_ms())
+        return Reply(550, suppression.sentence(found), "5.7.1")
 
     async def message(self, session: Session, spool: Spool) -> Reply:
         principal, envelope = self._principal(session), session.envelope
@@ -109,7 +114,7 @@ class SubmissionHandler:
         try:
             accepted = await self._accept.submit(principal, submission)
         except InvalidInput as error:
-            return Reply(550, reply_for(error, "MESSAGE").text, "5.7.1" if error.code in _POLICY else "5.6.0")
+            return Reply(550, reply_for(error, "MESSAGE").text, _ENHANCED.get(error.code, "5.6.0"))
         return Reply(250, f"Ok: queued as {accepted.message_id}", "2.0.0")
 
     def reset(self, session: Session) -> None:

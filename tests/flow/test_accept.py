@@ -3,18 +3,21 @@
 import asyncio
 import threading
 import tracemalloc
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from config.settings import Limits, Settings
-from mta import ids
 from mta.accept.broadcast import apart
+from mta.accept.options import merge
+from mta.accept.prepare import Prepared, prepare
 from mta.accept.recipients import judge
 from mta.accept.submission import InMemory, Raw, Submission
-from mta.accept.submit import Accept
 from mta.errors import (
     Conflict,
     Forbidden,
@@ -27,29 +30,22 @@ from mta.errors import (
     Unprocessable,
 )
 from mta.model import (
-    Delivery,
     DeliveryStatus,
-    Domain,
     Lane,
-    Message,
     MessageStatus,
     Options,
-    Organization,
     Principal,
-    Queued,
     Recipient,
 )
+from mta.protocol import hygiene
 from mta.protocol.address import Address, parse_address
 from mta.protocol.mime import Attachment, Draft
-from mta.store import bodies, deliveries, domains, events, messages, organizations, sending, suppressions
+from mta.store import bodies, deliveries, events, organizations, sending
 from mta.store import idempotency as keys
 from mta.store.database import Database
-from mta.store.sqlite import Tx
+from tests.flow.house import SETTINGS, House, house
 
-SETTINGS = Settings(hostname="mx.example.net")
-NOON = (
-    1_800_000_000_000 - 1_800_000_000_000 % 86_400_000 + 43_200_000
-)  # the beginning of a minute, an hour, not of a day
+__all__ = ["house"]  # the fixture
 
 
 def raw(*lines: str, sender: str = "Shop <shop@example.com>") -> Raw:
@@ -74,63 +70,6 @@ DRAFT = Draft(
 def api(draft: Draft = DRAFT, *addresses: str, **options: object) -> Submission:
     chosen = Options(**options)  # type: ignore[arg-type]
     return Submission("api", draft, to(*(addresses or ("ann@example.org",))), options=chosen)
-
-
-@dataclass
-class House:
-    """A store with one organization, its verified domain, and the door."""
-
-    database: Database
-    organization: Organization
-    settings: Settings = SETTINGS
-    now: int = NOON
-    offered: list[Queued] = field(default_factory=list)
-
-    @property
-    def accept(self) -> Accept:
-        return Accept(self.database, self.settings, self.offered.extend, clock=lambda: self.now)
-
-    @property
-    def owner(self) -> Principal:
-        return Principal(self.organization.id)
-
-    async def domain(self, name: str, status: str = "verified", *, trusted: bool = False) -> None:
-        made = Domain(ids.new("dom"), self.organization.id, name, status, trusted, "c", {}, 0, 0, None)
-        await self.database.write(domains.add, made)
-
-    async def suppress(self, email: str, reason: str = "hard_bounce", stream: str = "", *, test: bool = False) -> None:
-        def add(tx: Tx) -> None:
-            suppressions.add(tx, self.organization.id, email, reason, "user", 0, stream=stream, test=test)
-
-        await self.database.write(add)
-
-    async def message(self, id: str) -> Message:
-        found = await self.database.read(messages.by_id, id)
-        assert found is not None
-        return found
-
-    async def deliveries(self, id: str) -> list[Delivery]:
-        return await self.database.read(deliveries.by_message, id)
-
-    async def head(self, id: str) -> str:
-        body = await self.database.read(bodies.by_id, (await self.message(id)).body_id)
-        assert body is not None
-        return body.head.decode()
-
-    async def count(self, table: str) -> int:
-        row = await self.database.read(lambda tx: tx.one(f"SELECT count(*) FROM {table}"))
-        assert row is not None
-        return int(row[0])
-
-
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    database = Database(tmp_path / "posthouse.sqlite", floor_bytes=0)
-    await database.start()
-    house = House(database, await database.write(organizations.add, "shop", "custom"))
-    await house.domain("example.com")
-    yield house
-    await database.close()
 
 
 # What a message becomes
@@ -542,6 +481,29 @@ async def test_a_message_that_is_taken_back_while_it_is_stored_is_not_stored_cut
     assert isinstance(await refused(house, smtp(content=Raw(Vanishing()))), Unavailable)
 
 
+@pytest.mark.parametrize("head", ["To: " + "a@b.example, " * 2000 + "a@b.example", "X-Padding: " + "x " * 4000])
+async def test_a_long_header_block_is_not_read_in_the_event_loop(
+    house: House, head: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def noting(*args: Any, **more: Any) -> Prepared:
+        threads.append(threading.get_ident())
+        return prepare(*args, **more)
+
+    monkeypatch.setattr("mta.accept.submit.prepare", noting)
+    await house.accept.submit(house.owner, smtp(head))
+    await house.accept.submit(house.owner, smtp())
+    assert threads[0] != threading.get_ident() == threads[1]
+
+
+async def test_the_settings_bound_header_block_and_hops(house: House) -> None:
+    house.settings = Settings(limits=Limits(header_bytes=200, hops=2))
+    assert isinstance(await refused(house, smtp("X: " + "x" * 200)), InvalidInput)
+    assert (await refused(house, smtp(*["Received: by a"] * 3))).code == "mail_loop"
+    await house.accept.submit(house.owner, smtp(*["Received: by a"] * 2))
+
+
 # Recipients over HTTP
 
 
@@ -566,3 +528,30 @@ def test_no_address_over_http(text: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         judge(text, field="to[0]")
     assert (caught.value.code, caught.value.field) == ("invalid_recipient", "to[0]")
+
+
+@given(st.text(max_size=80) | st.emails() | st.from_regex(r"[\\w.\"'+-]{1,70}@[\\w.\\[\\]:-]{1,80}", fullmatch=True))
+def test_an_address_is_judged_whatever_it_is(text: str) -> None:
+    try:
+        address = judge(text, field="to")
+    except InvalidInput:
+        return
+    assert parse_address(str(address)) == address
+
+
+@given(
+    st.builds(
+        hygiene.Options,
+        tags=st.lists(st.text(max_size=600), max_size=60).map(tuple),
+        metadata=st.dictionaries(st.text(max_size=600), st.text(max_size=600), max_size=60),
+        stream=st.none() | st.text(),
+        track=st.none() | st.text() | st.sampled_from(["opens", "opens, clicks", "none", "", "opens,none"]),
+    )
+)
+def test_options_are_valid_or_refused(fields: hygiene.Options) -> None:
+    try:
+        merged = merge(Options(), fields)
+    except InvalidInput:
+        return
+    assert len(merged.tags) <= 50 and all(name and len(name + value) <= 1000 for name, value in merged.tags.items())
+    assert merged.stream.isascii() and 0 < len(merged.stream) <= 64
