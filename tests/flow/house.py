@@ -1,16 +1,20 @@
 """A store with one organization, its verified domain and the one door, for the tests of what comes in."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from config.settings import Settings
 from mta import ids
+from mta.accept.submission import InMemory, Raw, Submission
 from mta.accept.submit import Accept
-from mta.model import ApiKey, Delivery, Domain, Message, Organization, Principal, Queued
+from mta.errors import PosthouseError
+from mta.model import ApiKey, Delivery, Domain, Message, Options, Organization, Principal, Queued, Recipient
 from mta.policy.authentication import secret_hash
+from mta.protocol.address import Address, parse_address
+from mta.protocol.mime import Draft
 from mta.store import bodies, deliveries, domains, messages, organizations, suppressions
 from mta.store.database import Database
 from mta.store.sqlite import Tx
@@ -80,3 +84,35 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     await house.domain("example.com")
     yield house
     await database.close()
+
+
+def raw(*lines: str, sender: str = "Shop <shop@example.com>") -> Raw:
+    return Raw(InMemory("\r\n".join([f"From: {sender}", *lines, "", "Hello", ""]).encode()))
+
+
+def to(*addresses: str) -> tuple[Recipient, ...]:
+    return tuple(Recipient(parse_address(address)) for address in addresses)
+
+
+def smtp(*lines: str, recipients: tuple[Recipient, ...] | None = None, **more: object) -> Submission:
+    content = raw("To: ann@example.org", "Subject: Hi", *lines)
+    made = Submission("smtp", content, recipients or to("ann@example.org"), protocol="ESMTPSA")
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+DRAFT = Draft(
+    ("Shop", Address("shop", "example.com")), to=[("Ann", Address("ann", "example.org"))], subject="Hi", text="Yo"
+)
+
+
+def api(draft: Draft = DRAFT, *addresses: str, **options: object) -> Submission:
+    chosen = Options(**options)  # type: ignore[arg-type]
+    return Submission("api", draft, to(*(addresses or ("ann@example.org",))), options=chosen)
+
+
+async def refused(house: House, submission: Submission, principal: Principal | None = None) -> PosthouseError:
+    with pytest.raises(PosthouseError) as caught:
+        await house.accept.submit(principal or house.owner, submission)
+    assert await house.count("messages") == await house.count("bodies") == await house.count("deliveries") == 0
+    assert house.offered == []
+    return caught.value
