@@ -170,7 +170,7 @@ def _address(path: str, enhanced: str, smtputf8: bool) -> Address | None:
     try:
         return parse_path(path)
     except AddressError as error:
-        raise CommandError(501, enhanced, str(error)) from error
+        raise CommandError(501, enhanced, str(error)[:200]) from error
 
 
 def parse_mail(argument: str, offered: Container[str]) -> tuple[Address | None, MailParameters]:

@@ -108,7 +108,12 @@ class Handled:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """Send the output and close the connection. Comes once, as the last event."""
+    """Send the output and close the connection. Comes once, as the last event.
+
+    `hostile`: because of what the client did, so that more of it may be on its way.
+    """
+
+    hostile: bool
 
 
 Event = Hello | Login | Mail | Rcpt | Data | Message | Abandoned | StartTls | Handled | Closed

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from mta.protocol import smtp_replies as replies
 from mta.protocol.address import Address
 from mta.protocol.reply import Reply
 from mta.protocol.smtp_command import CommandError, parse_bdat, parse_hello, parse_mail, parse_rcpt
@@ -31,27 +32,28 @@ from mta.protocol.smtp_events import (
 )
 from mta.protocol.smtp_line import LineBuffer
 from mta.protocol.smtp_login import LoginExchange
-from mta.protocol.smtp_states import OUT_OF_SEQUENCE, TRANSITIONS, State
+from mta.protocol.smtp_states import TRANSITIONS, State
 
 MAX_IDLE_COMMANDS = 100  # commands between two messages that carry no mail (NOOP, RSET ...); each one more is an error
-
-
 # HTTP's verbs, and the headers by which a request shows that a browser was made to speak to us.
 _HTTP = frozenset(
     ["GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE", "PATCH", "CONNECT", "TRACE", "HOST:", "USER-AGENT:", "REFERER:"]
 )
-
 _HANDLED = Handled()
-_OK = Reply(250, "OK", "2.0.0")
-_START_DATA = Reply(354, "Go ahead, and end with a dot on a line of its own")
-_TOO_LARGE = Reply(552, "The message is larger than this server takes", "5.3.4")
-_TOO_MANY_RECIPIENTS = Reply(452, "Too many recipients; send the rest in another message", "4.5.3")
-_FLAWED = Reply(550, "The message holds a NUL, or a CR or LF outside of a CRLF", "5.6.11")
-_UNKNOWN = Reply(500, "This command is not known", "5.5.2")
-_TOO_MANY_ERRORS = Reply(421, "Too many errors", "4.7.0")
-_NOT_SMTP = Reply(554, "This is an SMTP server", "5.5.1")
-_TOO_EARLY = Reply(554, "You spoke before the greeting", "5.5.1")
-_AFTER_STARTTLS = Reply(554, "Nothing may follow STARTTLS before the handshake", "5.5.1")
+
+
+class _Transaction:
+    """From MAIL to the end of the message, or to whatever abandons it (RFC 5321 §3.3)."""
+
+    __slots__ = ("decoder", "ended", "recipients", "size", "smtputf8", "verdict")
+
+    def __init__(self) -> None:
+        self.smtputf8 = False
+        self.recipients = 0  # accepted ones
+        self.decoder: DotDecoder | ChunkDecoder | None = None
+        self.size = 0  # bytes of the message so far
+        self.ended = False  # the last byte of the message, or of a chunk, was read
+        self.verdict: Reply | None = None  # what the message that arrives will be refused with
 
 
 class SmtpServer:
@@ -72,14 +74,9 @@ class SmtpServer:
         self._input = LineBuffer()
         self._out: list[bytes] = []
         self._question = ""  # what we wait for an answer to
-        self._closed_told = False
+        self._closed: Closed | None = None  # to be told once
         self._idle_commands = 0
-        self._smtputf8 = False
-        self._recipients = 0
-        self._size = 0
-        self._decoder: DotDecoder | ChunkDecoder | None = None
-        self._ended = False  # the last byte of a message or chunk was read
-        self._verdict: Reply | None = None  # what the message that arrives will be refused with
+        self._transaction = _Transaction()
 
     # What the owner calls
 
@@ -91,14 +88,14 @@ class SmtpServer:
     @property
     def receiving(self) -> bool:
         """A message has begun to arrive and has not ended."""
-        return self.state in (State.DATA, State.CHUNK, State.CHUNKS)
+        return not self._question and self.state in (State.DATA, State.CHUNK, State.CHUNKS)
 
     def greet(self, reply: Reply | None = None) -> None:
         """Sends the greeting (default: the usual one); a negative reply (421, 554) closes the session."""
         if self.state is not State.GREET:
             return
         if reply and not reply.positive:
-            self._close(reply)
+            self._close(reply, hostile=False)
         else:
             self._say(reply or Reply(220, f"{self.options.hostname} ESMTP Posthouse"))
             self.state = State.HELLO
@@ -113,16 +110,17 @@ class SmtpServer:
             return None
         match self.state:
             case State.CLOSED:
-                return self._tell_closed()
+                closed, self._closed = self._closed, None
+                return closed
             case State.DATA | State.CHUNK:
                 return self._read_content()
         if not self._input:
             return None
         match self.state:
             case State.GREET:
-                return self._close(_TOO_EARLY)
+                return self._close(replies.TOO_EARLY)
             case State.TLS:  # RFC 3207 §4.2: what came in clear is never taken for something that came in TLS
-                return self._close(_AFTER_STARTTLS)
+                return self._close(replies.AFTER_STARTTLS)
         return self._read_line()
 
     def answer(self, reply: Reply) -> None:
@@ -133,21 +131,22 @@ class SmtpServer:
             self._idle_commands = 0
         elif reply.positive:
             self._authenticated = self._authenticated or question == "AUTH"
-            self._recipients += question == "RCPT"
+            self._transaction.recipients += question == "RCPT"
             self._move(question)
         # A user that we know may well have a list with many bad recipients; a stranger with many is guessing.
         known = question == "RCPT" and self._authenticated
         self._say(reply) if known else self._refuse(reply)
-        if reply.code in (421, 521):
+        if reply.code in (421, 521) and self.state is not State.CLOSED:
             self.state = State.CLOSED
+            self._closed = Closed(hostile=False)
 
     def refuse_message(self, reply: Reply) -> None:
         """The message that is arriving cannot be kept: `reply` is given at its end, which is still waited for."""
-        self._verdict = self._verdict or reply
+        self._transaction.verdict = self._transaction.verdict or reply
 
     def tls_started(self) -> None:
         """The handshake is done; whatever was said before is forgotten (RFC 3207 §4.2)."""
-        self._forget_transaction()
+        self._transaction = _Transaction()
         self._tls = True
         self._authenticated = False
         self._offered = frozenset()
@@ -157,7 +156,7 @@ class SmtpServer:
     def close(self, reply: Reply) -> None:
         """Ends the session from our side, with a 421."""
         if self.state is not State.CLOSED:
-            self._close(reply)
+            self._close(reply, hostile=False)
 
     def output(self) -> bytes:
         """The replies since the last call, ready to send."""
@@ -176,7 +175,7 @@ class SmtpServer:
         if reply.permanent:
             self.errors += 1
             if self.errors >= self.options.max_errors:
-                return self._close(_TOO_MANY_ERRORS)
+                return self._close(replies.TOO_MANY_ERRORS)
         return self._say(reply)
 
     def _idle(self, reply: Reply) -> Event:
@@ -185,20 +184,15 @@ class SmtpServer:
         if self._idle_commands > MAX_IDLE_COMMANDS:
             self.errors += 1
             if self.errors >= self.options.max_errors:
-                return self._close(_TOO_MANY_ERRORS)
+                return self._close(replies.TOO_MANY_ERRORS)
         return self._say(reply)
 
-    def _close(self, reply: Reply) -> Event:
+    def _close(self, reply: Reply, *, hostile: bool = True) -> Event:
         self._say(reply)
         self._question = ""
         self.state = State.CLOSED
+        self._closed = Closed(hostile)
         return _HANDLED
-
-    def _tell_closed(self) -> Event | None:
-        if self._closed_told:
-            return None
-        self._closed_told = True
-        return Closed()
 
     def _ask(self, question: str, event: Event) -> Event:
         self._question = question
@@ -207,23 +201,15 @@ class SmtpServer:
     def _move(self, verb: str) -> None:
         self.state = TRANSITIONS[self.state][verb]
 
-    def _forget_transaction(self) -> None:
-        self._smtputf8 = False
-        self._recipients = 0
-        self._size = 0
-        self._decoder = None
-        self._ended = False
-        self._verdict = None
-
     def _end_transaction(self) -> None:
-        self._forget_transaction()
+        self._transaction = _Transaction()
         self.state = State.READY
 
     # Lines
 
     def _read_line(self) -> Event | None:
         if self._input.starts_with(b"\x16\x03"):  # a TLS handshake, where we speak in clear first
-            return self._close(_NOT_SMTP)
+            return self._close(replies.NOT_SMTP)
         inside_auth = self.state is State.LOGIN
         try:
             text = self._input.line(auth=inside_auth)
@@ -241,7 +227,7 @@ class SmtpServer:
         argument = argument.strip()
         command = _COMMANDS.get(verb)
         if command is None:
-            return self._close(_NOT_SMTP) if verb in _HTTP else self._refuse(_UNKNOWN)
+            return self._close(replies.NOT_SMTP) if verb in _HTTP else self._refuse(replies.UNKNOWN)
         try:
             if verb not in TRANSITIONS[self.state]:
                 return self._out_of_sequence(verb, argument)
@@ -251,12 +237,12 @@ class SmtpServer:
             return self._close(error.reply) if verb == "BDAT" else self._refuse(error.reply)
 
     def _out_of_sequence(self, verb: str, argument: str) -> Event:
-        refusal = OUT_OF_SEQUENCE[self.state]
+        refusal = replies.OUT_OF_SEQUENCE[self.state]
         if verb != "BDAT":
             return self._refuse(refusal)
         if self.state is State.HELLO:
             return self._close(refusal)
-        self._verdict = refusal
+        self._transaction.verdict = refusal
         return self._bdat(argument)  # the octets follow in any case (RFC 3030 §2)
 
     # Commands, in the order of RFC 5321 §4.1.1, then the extensions'
@@ -273,7 +259,7 @@ class SmtpServer:
         return self._hello(Hello(name, esmtp=False), Reply(250, self.options.hostname))
 
     def _hello(self, event: Hello, reply: Reply) -> Event:
-        self._forget_transaction()
+        self._transaction = _Transaction()
         self._move("EHLO")
         self._idle(reply)
         return event
@@ -281,53 +267,55 @@ class SmtpServer:
     def _mail(self, argument: str) -> Event:
         path, parameters = parse_mail(argument, self._offered)
         if parameters.size is not None and parameters.size > self.options.max_size:
-            return self._refuse(_TOO_LARGE)
-        self._smtputf8 = parameters.smtputf8
+            return self._refuse(replies.TOO_LARGE)
+        self._transaction.smtputf8 = parameters.smtputf8
         return self._ask("MAIL", Mail(path, parameters))
 
     def _rcpt(self, argument: str) -> Event:
         postmaster = Address("postmaster", self.options.hostname) if self.options.postmaster else None
-        path, parameters = parse_rcpt(argument, self._offered, smtputf8=self._smtputf8, postmaster=postmaster)
-        if self._recipients >= self.options.max_recipients:  # RFC 5321 §4.5.3.1.10
-            return self._refuse(_TOO_MANY_RECIPIENTS)
+        path, parameters = parse_rcpt(
+            argument, self._offered, smtputf8=self._transaction.smtputf8, postmaster=postmaster
+        )
+        if self._transaction.recipients >= self.options.max_recipients:  # RFC 5321 §4.5.3.1.10
+            return self._refuse(replies.TOO_MANY_RECIPIENTS)
         return self._ask("RCPT", Rcpt(path, parameters))
 
     def _data(self, argument: str) -> Event:
         _no_argument(argument)
-        self._decoder = DotDecoder()
+        self._transaction.decoder = DotDecoder()
         self._move("DATA")
-        return self._say(_START_DATA)
+        return self._say(replies.START_DATA)
 
     def _rset(self, argument: str) -> Event:
         _no_argument(argument)
-        self._forget_transaction()
+        self._transaction = _Transaction()
         self._move("RSET")
-        self._idle(_OK)
+        self._idle(replies.OK)
         return Abandoned()
 
     def _vrfy(self, argument: str) -> Event:
-        return self._idle(Reply(252, "Send to it and see", "2.0.0"))  # RFC 5321 §7.3
+        return self._idle(replies.CANNOT_VERIFY)
 
     def _expn(self, argument: str) -> Event:
-        return self._refuse(Reply(502, "Lists are not shown", "5.5.1"))
+        return self._refuse(replies.NO_LISTS)
 
     def _help(self, argument: str) -> Event:
-        return self._idle(Reply(214, "See RFC 5321", "2.0.0"))
+        return self._idle(replies.HELP)
 
     def _noop(self, argument: str) -> Event:
-        return self._idle(_OK)
+        return self._idle(replies.OK)
 
     def _quit(self, argument: str) -> Event:
         _no_argument(argument)
-        return self._close(Reply(221, "Bye", "2.0.0"))
+        return self._close(replies.BYE, hostile=False)
 
     def _bdat(self, argument: str) -> Event:
         octets, last = parse_bdat(argument)
-        if not isinstance(self._decoder, ChunkDecoder):
-            self._decoder = ChunkDecoder()
-        self._decoder.begin(octets, last)
-        if self._size + octets > self.options.max_size:
-            self.refuse_message(_TOO_LARGE)
+        if not isinstance(self._transaction.decoder, ChunkDecoder):
+            self._transaction.decoder = ChunkDecoder()
+        self._transaction.decoder.begin(octets, last)
+        if self._transaction.size + octets > self.options.max_size:
+            self.refuse_message(replies.TOO_LARGE)
         self.state = State.CHUNK
         return _HANDLED
 
@@ -338,8 +326,8 @@ class SmtpServer:
         if "STARTTLS" not in self._offered:
             raise CommandError(502, "5.5.1", "STARTTLS is not offered")
         if self._input:
-            return self._close(_AFTER_STARTTLS)
-        self._say(Reply(220, "Begin the handshake", "2.0.0"))
+            return self._close(replies.AFTER_STARTTLS)
+        self._say(replies.BEGIN_TLS)
         self._move("STARTTLS")
         return StartTls()
 
@@ -359,7 +347,7 @@ class SmtpServer:
     def _continue_login(self, line: str) -> Event:
         self.state = State.READY
         if line == "*":
-            return self._refuse(Reply(501, "AUTH is cancelled", "5.7.0"))
+            return self._refuse(replies.CANCELLED)
         try:
             return self._login_step(line)
         except CommandError as error:
@@ -377,33 +365,33 @@ class SmtpServer:
     # The message
 
     def _read_content(self) -> Event | None:
-        if self._ended:
+        if self._transaction.ended:
             return self._end_content()
-        assert self._decoder is not None
-        content, rest = self._decoder.feed(self._input.take())
-        self._ended = rest is not None
+        assert self._transaction.decoder is not None
+        content, rest = self._transaction.decoder.feed(self._input.take())
+        self._transaction.ended = rest is not None
         if rest:
             self._input.put(rest)
-        self._size += len(content)
-        if self._size > self.options.max_size:
-            self.refuse_message(_TOO_LARGE)  # and read on: the client learns it at the end (RFC 1870 §6.3)
-        if content and not self._verdict:
+        self._transaction.size += len(content)
+        if self._transaction.size > self.options.max_size:
+            self.refuse_message(replies.TOO_LARGE)  # and read on: the client learns it at the end (RFC 1870 §6.3)
+        if content and not self._transaction.verdict:
             return Data(content)
-        return self._end_content() if self._ended else None
+        return self._end_content() if self._transaction.ended else None
 
     def _end_content(self) -> Event:
-        decoder = self._decoder
+        decoder = self._transaction.decoder
         assert decoder is not None
-        self._ended = False
+        self._transaction.ended = False
         # A flaw first: otherwise it would depend on the packets whether the size or the flaw was seen before.
-        verdict = _FLAWED if decoder.flawed else self._verdict
+        verdict = replies.FLAWED if decoder.flawed else self._transaction.verdict
         if verdict:
             self._end_transaction()
             self._refuse(verdict)
             return Abandoned()
         if isinstance(decoder, ChunkDecoder) and not decoder.last:
             self.state = State.CHUNKS
-            return self._say(Reply(250, f"{self._size} octets so far", "2.0.0"))
+            return self._say(Reply(250, f"{self._transaction.size} octets so far", "2.0.0"))
         return self._ask("MESSAGE", Message())
 
 

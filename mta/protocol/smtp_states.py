@@ -16,8 +16,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
-from mta.protocol.reply import Reply
-
 
 class State(Enum):
     """Where a session is."""
@@ -51,11 +49,4 @@ TRANSITIONS: Mapping[State, Mapping[str, State]] = {
     State.MAIL: _row(State.MAIL, RCPT=State.RCPT),
     State.RCPT: _row(State.RCPT, RCPT=State.RCPT, DATA=State.DATA, BDAT=State.CHUNK),
     State.CHUNKS: _row(State.CHUNKS, BDAT=State.CHUNK),
-}
-OUT_OF_SEQUENCE: Mapping[State, Reply] = {
-    State.HELLO: Reply(503, "Say EHLO first", "5.5.1"),
-    State.READY: Reply(503, "No mail transaction is open; begin with MAIL", "5.5.1"),
-    State.MAIL: Reply(503, "A mail transaction is open, and has no accepted recipient yet", "5.5.1"),
-    State.RCPT: Reply(503, "A mail transaction is open; finish it or send RSET", "5.5.1"),
-    State.CHUNKS: Reply(503, "The message comes with BDAT; go on with BDAT or send RSET", "5.5.1"),
 }

@@ -27,6 +27,7 @@ from mta.store.spool import Spool
 if TYPE_CHECKING:
     from mta.smtpd.listener import Listener
 
+READ_SIZE = 64 * 1024  # bytes
 EVENTS_A_TURN = 50  # commands of one client before the others get their turn
 _TROUBLE = Reply(421, "Something went wrong here; try again later", "4.3.0")
 _STOPPING = Reply(421, "This server is stopping; try again later", "4.3.2")
@@ -38,7 +39,7 @@ log = structlog.get_logger()
 Question = Login | Mail | Rcpt | Message
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """Made by a Listener for each client, and kept by it until the client is gone."""
 
     def __init__(self, listener: Listener) -> None:
@@ -79,24 +80,30 @@ class Connection(asyncio.Protocol):
         )
         refusal = listener.admit(self)
         if refusal:
-            self._machine.greet(refusal)
-            self._advance()
+            self._greeted(refusal)
         elif encrypted or not _has_spoken(self._transport):  # else the machine sends the early talker away
             self._greet()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._listener.buffer  # one for all: it is read out before the next client's bytes can come
+
+    def buffer_updated(self, nbytes: int) -> None:
         self._active_at = time.monotonic()
-        self._received += len(data)
+        self._received += nbytes
+        if self._closing_at:
+            return
+        data = bytes(self._listener.buffer[:nbytes])
         if self._after_handshake is not None:
             self._after_handshake.append(data)
             return
-        if self._closing_at:
-            return
         self._machine.receive(data)
+        if not self._busy:
+            self._advance()
+            if nbytes == READ_SIZE and not self._turn:
+                # There is more. uvloop would read this one client on and on, so let the others have a turn.
+                self._turn = asyncio.get_running_loop().call_soon(self._next_turn)
         if self._busy:
             self._pause()
-        else:
-            self._advance()
 
     def pause_writing(self) -> None:
         self._writable = False
@@ -197,7 +204,7 @@ class Connection(asyncio.Protocol):
             case StartTls():
                 self._begin_handshake()
             case Closed():
-                self._hang_up()
+                self._hang_up(linger=event.hostile)
 
     def _abandon(self) -> None:
         self._message_at = None
@@ -208,7 +215,7 @@ class Connection(asyncio.Protocol):
 
     def _keep(self, content: bytes) -> None:
         if self._spool is None:
-            self._spool = Spool(self._listener.spool_directory)
+            self._spool = self._listener.spool()
         try:
             self._spool.write(content)
         except OSError as error:
@@ -243,7 +250,7 @@ class Connection(asyncio.Protocol):
             case Message():
                 self._message_at = None
                 if self._spool is None:
-                    self._spool = Spool(self._listener.spool_directory)
+                    self._spool = self._listener.spool()
                 return handler.message(session, self._spool)
             case Login():
                 if self._listener.throttle.blocked(session.peer.ip, ids.now_ms()):
@@ -253,7 +260,7 @@ class Connection(asyncio.Protocol):
     async def _wait(self, question: Question, answer: Awaitable[Reply]) -> None:
         try:
             reply = await answer
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:  # `abort` cancels, or whatever the handler waited for
             reply = self._failed(error, question)
         self._task = None
         self._active_at = time.monotonic()
@@ -263,7 +270,7 @@ class Connection(asyncio.Protocol):
         else:
             self._go_on()
 
-    def _failed(self, error: Exception, question: Question) -> Reply:
+    def _failed(self, error: BaseException, question: Question) -> Reply:
         command = type(question).__name__.upper()
         if not isinstance(error, PosthouseError):
             log.error("A handler failed", command=command, session=self.session.id, exc_info=error)
@@ -370,10 +377,10 @@ class Connection(asyncio.Protocol):
         self._machine.close(reply)
         self._advance()
 
-    def _hang_up(self) -> None:
+    def _hang_up(self, *, linger: bool) -> None:
         self._closing_at = time.monotonic()
         self._transport.write(self._machine.output())
-        if self._transport.can_write_eof():
+        if linger and self._transport.can_write_eof():
             # Closing a socket with unread bytes resets it, and the client would never see our last reply.
             self._transport.write_eof()
             self._resume()
@@ -387,8 +394,8 @@ class Connection(asyncio.Protocol):
         if self._turn:
             self._turn.cancel()
         self._close_spool()
-        self._handler.disconnected(self.session)
         self._listener.forget(self)
+        self._handler.disconnected(self.session)
 
 
 def _has_spoken(transport: asyncio.Transport) -> bool:

@@ -15,10 +15,12 @@ from typing import Literal
 
 from mta.protocol.reply import Reply
 from mta.protocol.smtp_events import ServerOptions
-from mta.smtpd.connection import Connection
+from mta.smtpd.connection import READ_SIZE, Connection
 from mta.smtpd.handler import SmtpHandler
 from mta.smtpd.throttle import LoginThrottle
+from mta.store.spool import MEMORY_LIMIT, Spool
 
+SPOOL_MEMORY = 128 * 1024 * 1024  # bytes that all messages that arrive at a listener may hold in memory
 _TOO_MANY = Reply(421, "Too many connections; try again later", "4.7.0")
 _STOPPING = Reply(421, "This server is stopping; try again later", "4.3.2")
 
@@ -64,6 +66,7 @@ class Listener:
         self.tls_context = tls_context
         self.limits = limits or Limits()
         self.throttle = throttle or LoginThrottle()
+        self.buffer = memoryview(bytearray(READ_SIZE))
         self._host = host
         self._port = port
         self._server: asyncio.Server | None = None
@@ -151,6 +154,11 @@ class Listener:
             del self._by_address[ip]
         if not self._connections:
             self._empty.set()
+
+    def spool(self) -> Spool:
+        """For one message. The more clients there are, the sooner it goes to disk."""
+        share = SPOOL_MEMORY // max(1, len(self._connections))
+        return Spool(self.spool_directory, memory_limit=min(MEMORY_LIMIT, share))
 
     def _check_clocks(self) -> None:
         now = time.monotonic()

@@ -48,7 +48,8 @@ class Spool:
     def read(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes from `offset`; fewer only at the end. Safe in a thread while nobody writes."""
         if self._memory is not None:
-            return bytes(self._memory[offset : offset + count])
+            with memoryview(self._memory) as view:
+                return bytes(view[offset : offset + count])
         parts = []
         while count > 0 and (part := os.pread(self._file, count, offset)):
             parts.append(part)

@@ -40,7 +40,7 @@ class Keeper:
         self.messages: list[bytes] = []
         self.envelopes: list[Envelope] = []
         self.sessions: list[Session] = []
-        self.refuse: dict[str, Exception | Reply] = {}
+        self.refuse: dict[str, BaseException | Reply] = {}
         self.on_disk: list[bool] = []
         self.resets = 0
         self.gone = asyncio.Event()
@@ -51,7 +51,7 @@ class Keeper:
 
     def _say(self, what: str) -> Reply:
         answer = self.refuse.get(what, OK)
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer
 
@@ -181,13 +181,6 @@ def trusting() -> ssl.SSLContext:
     return context
 
 
-def test_a_listener_is_what_the_handler_protocol_says() -> None:
-    from mta.smtpd.handler import SmtpHandler  # the type checker proves it here
-
-    handler: SmtpHandler = Keeper()
-    assert handler
-
-
 async def test_smtplib_sends_with_everything(tmp_path: Path) -> None:
     async with house(tmp_path, tls="starttls", tls_context=certificate(tmp_path, "one.test")) as run:
 
@@ -291,7 +284,7 @@ async def test_the_end_of_data_in_two_packets(tmp_path: Path) -> None:
             end = b"\r\n.\r\n"
             client.writer.write(b"x" + end[:cut])
             await client.writer.drain()
-            await asyncio.to_thread(lambda: None)
+            await turns()
             assert await client.say(end[cut:]) == ["250 2.0.0 OK"]
         assert run.keeper.messages == [b"x\r\n"] * 4
 
@@ -378,16 +371,48 @@ async def test_logins_are_throttled_by_address(tmp_path: Path) -> None:
         assert (await other.say(b"EHLO c\r\nAUTH PLAIN AHVzZXIAc2VjcmV0\r\n", 2))[1][:9] == "421 4.7.0"
 
 
+async def turns() -> None:
+    """Lets the loop read what is in its sockets already."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 async def test_early_talker(tmp_path: Path) -> None:
     async with house(tmp_path) as run:
-        ready = asyncio.get_running_loop().create_future()
-        run.keeper.greeting = ready
+        with socket.create_connection(("127.0.0.1", run.listener.port)) as early:
+            early.sendall(b"EHLO c\r\nMAIL FROM:<a@a.test>\r\n")  # before the listener had a turn to accept
+            assert (await asyncio.to_thread(early.recv, 999)).startswith(b"554 5.5.1 ")
+
+
+async def test_early_talker_while_the_handler_thinks(tmp_path: Path) -> None:
+    async with house(tmp_path) as run:
+        thinking = run.keeper.greeting = asyncio.get_running_loop().create_future()
         client = await run.connect()
+        await turns()
         client.writer.write(b"EHLO c\r\nMAIL FROM:<a@a.test>\r\n")
-        await client.writer.drain()
-        await asyncio.to_thread(lambda: None)
-        asyncio.get_running_loop().call_later(0.1, ready.set_result, None)
+        await turns()
+        thinking.set_result(OK)
         assert (await client.rest()).startswith(b"554 5.5.1 ")
+
+
+async def test_a_greeting_that_takes_its_time(tmp_path: Path) -> None:
+    async with house(tmp_path) as run:
+        thinking = run.keeper.greeting = asyncio.get_running_loop().create_future()
+        client = await run.connect()
+        thinking.set_result(Reply(220, "mx.test at last"))
+        assert await client.reply() == "220 mx.test at last"
+        thinking = run.keeper.greeting = asyncio.get_running_loop().create_future()
+        client = await run.connect()
+        thinking.set_exception(ZeroDivisionError())
+        assert (await client.rest()).startswith(b"421 4.3.0 ")
+
+
+async def test_a_handler_that_is_cancelled_is_our_trouble(tmp_path: Path) -> None:
+    async with house(tmp_path) as run:
+        run.keeper.refuse["MESSAGE"] = asyncio.CancelledError()
+        client = await run.greeted()
+        replies = await client.say(ENVELOPE + b"DATA\r\nx\r\n.\r\nNOOP\r\n", 6)
+        assert [reply[:9] for reply in replies[4:]] == ["451 4.3.0", "250 2.0.0"]
 
 
 async def test_a_refused_client(tmp_path: Path) -> None:
@@ -492,6 +517,8 @@ def test_starttls_and_a_large_message_on_uvloop(tmp_path: Path) -> None:
     uvloop.run(test_starttls_injection(tmp_path))
     uvloop.run(test_close_lets_a_message_finish(tmp_path))
     uvloop.run(test_early_talker(tmp_path))
+    uvloop.run(test_early_talker_while_the_handler_thinks(tmp_path))
+    uvloop.run(test_a_client_that_reads_nothing_is_not_read_either(tmp_path))
     uvloop.run(test_implicit_tls_and_a_new_certificate(tmp_path))
     for file in tmp_path.iterdir():
         file.unlink()

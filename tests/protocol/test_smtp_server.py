@@ -27,8 +27,9 @@ from mta.protocol.smtp_events import (
     StartTls,
 )
 from mta.protocol.smtp_line import MAX_AUTH_LINE, MAX_LINE
+from mta.protocol.smtp_replies import OUT_OF_SEQUENCE
 from mta.protocol.smtp_server import MAX_IDLE_COMMANDS, SmtpServer
-from mta.protocol.smtp_states import OUT_OF_SEQUENCE, TRANSITIONS, State
+from mta.protocol.smtp_states import TRANSITIONS, State
 
 OPTIONS = ServerOptions("mx.test", max_size=1000, max_recipients=3, max_errors=5)
 OK = Reply(250, "OK", "2.0.0")
@@ -109,7 +110,7 @@ def test_greeting_and_a_whole_message() -> None:
     )
     assert owner.feed(b"Subject: x\r\n\r\n..dot\r\n.\r\nQUIT\r\n") == "250 2.0.0 OK\r\n221 2.0.0 Bye\r\n"
     assert owner.messages == [b"Subject: x\r\n\r\n.dot\r\n"]
-    assert owner.events[-1] == Closed()
+    assert owner.events[-1] == Closed(hostile=False)
     assert Rcpt(Address("b", "b.test"), owner.events[2].parameters) == owner.events[2]  # type: ignore[union-attr]
 
 
@@ -274,7 +275,7 @@ def test_too_many_errors_end_the_session() -> None:
     owner = Owner().in_state(State.READY)
     replies = owner.feed(b"XYZZY\r\n" * 7)
     assert codes(replies) == ["500 5.5.2"] * 4 + ["421 4.7.0"]
-    assert owner.events.count(Closed()) == 1
+    assert owner.events.count(Closed(hostile=True)) == 1
 
 
 def test_lines_with_a_bare_lf_are_counted_too() -> None:
@@ -302,13 +303,13 @@ def test_refused_recipients_of_a_known_user_are_no_errors() -> None:
 def test_other_protocols_are_sent_away(line: bytes) -> None:
     owner = Owner()
     assert codes(owner.feed(line + b"\r\nEHLO x\r\nMAIL FROM:<a@a.test>\r\n")) == ["554 5.5.1"]
-    assert owner.events == [owner.events[0], Closed()]
+    assert owner.events == [owner.events[0], Closed(hostile=True)]
 
 
 def test_early_talker() -> None:
     machine = SmtpServer(OPTIONS)
     machine.receive(b"EHLO x\r\n")
-    while machine.next_event() not in (None, Closed()):
+    while machine.next_event():
         pass
     assert machine.output().startswith(b"554 5.5.1 ")
     assert machine.state is State.CLOSED
@@ -318,7 +319,7 @@ def test_refused_greeting_closes() -> None:
     machine = SmtpServer(OPTIONS)
     machine.greet(Reply(421, "Too many", "4.7.0"))
     assert machine.output() == b"421 4.7.0 Too many\r\n"
-    assert machine.next_event() == Closed()
+    assert machine.next_event() == Closed(hostile=False)
     assert machine.next_event() is None
 
 
@@ -387,7 +388,7 @@ def test_nothing_may_follow_starttls_in_clear(pieces: list[bytes]) -> None:
     owner = Owner(tls=False, starttls=True).in_state(State.READY)
     replies = "".join(owner.feed(piece) for piece in pieces)
     assert codes(replies)[-1] == "554 5.5.1"
-    assert owner.events[-1] == Closed()
+    assert owner.events[-1] == Closed(hostile=True)
 
 
 # The message
@@ -518,7 +519,7 @@ def test_an_answer_of_421_closes() -> None:
     machine.output()
     machine.answer(Reply(421, "Bye", "4.3.2"))
     assert machine.output() == b"421 4.3.2 Bye\r\n"
-    assert machine.next_event() == Closed()
+    assert machine.next_event() == Closed(hostile=False)
 
 
 # Properties
