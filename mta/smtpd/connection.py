@@ -54,6 +54,7 @@ class Connection(asyncio.BufferedProtocol):
         self._reading = True
         self._writable = True
         self._stopping = False
+        self._ended = False  # the client has shut down its side
         self._gone = False
         self._finished = False
         self._after_handshake: list[bytes] | None = None  # what came in TLS before we knew that it is on
@@ -104,6 +105,11 @@ class Connection(asyncio.BufferedProtocol):
                 self._turn = asyncio.get_running_loop().call_soon(self._next_turn)
         if self._busy:
             self._pause()
+
+    def eof_received(self) -> bool:
+        """The client sends no more, but may still wait for our answers (`nc -N`): asyncio asks whether to stay open."""
+        self._ended = True
+        return self._busy and not self.session.tls
 
     def pause_writing(self) -> None:
         self._writable = False
@@ -177,7 +183,11 @@ class Connection(asyncio.BufferedProtocol):
         if self._gone or self._busy:
             return
         self._advance()
-        if not self._busy:
+        if self._busy:
+            return
+        if self._ended:
+            self._transport.close()
+        else:
             self._resume()
 
     def _pause(self) -> None:

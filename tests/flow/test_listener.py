@@ -501,6 +501,18 @@ async def test_a_client_that_hangs_up_does_not_stop_its_message(tmp_path: Path) 
         assert run.keeper.messages == [b"x\r\n"]
 
 
+async def test_a_client_that_only_shuts_down_its_side_gets_its_answers(tmp_path: Path) -> None:
+    async with house(tmp_path) as run:
+        run.keeper.go.clear()
+        client = await run.greeted()
+        client.writer.write(ENVELOPE + b"DATA\r\nx\r\n.\r\nQUIT\r\n")
+        client.writer.write_eof()
+        await asyncio.wait_for(run.keeper.arrived.wait(), 10)
+        await turns()
+        run.keeper.go.set()
+        assert (await client.rest()).endswith(b"\r\n250 2.0.0 OK\r\n221 2.0.0 Bye\r\n")
+
+
 async def test_a_client_that_reads_nothing_is_not_read_either(tmp_path: Path) -> None:
     async with house(tmp_path, limits=Limits(idle_seconds=0.2, linger_seconds=0.2)) as run:
         client = await run.greeted()
@@ -511,12 +523,13 @@ async def test_a_client_that_reads_nothing_is_not_read_either(tmp_path: Path) ->
         await asyncio.wait_for(run.keeper.gone.wait(), 20)
 
 
-def test_starttls_and_a_large_message_on_uvloop(tmp_path: Path) -> None:
+def test_the_same_on_uvloop(tmp_path: Path) -> None:
     uvloop = pytest.importorskip("uvloop")
     uvloop.run(test_starttls_forgets_the_session(tmp_path))
     uvloop.run(test_starttls_injection(tmp_path))
     uvloop.run(test_close_lets_a_message_finish(tmp_path))
     uvloop.run(test_early_talker(tmp_path))
+    uvloop.run(test_a_client_that_only_shuts_down_its_side_gets_its_answers(tmp_path))
     uvloop.run(test_early_talker_while_the_handler_thinks(tmp_path))
     uvloop.run(test_a_client_that_reads_nothing_is_not_read_either(tmp_path))
     uvloop.run(test_implicit_tls_and_a_new_certificate(tmp_path))
