@@ -88,10 +88,11 @@ class SmtpConnection:
         """One transaction, whole. Refusals are in the result.
 
         Raises NotOffered before anything is sent, and ConnectionTrouble when the connection broke or fell silent before
-        the result was certain; its stage "dot" means that the server may have taken the message. Any other exception
-        is the content's own. After an exception other than NotOffered the connection is closed.
+        the result was certain: the stage "idle" means that it broke before this transaction, "dot" that the server may
+        have taken the message. Any other exception is the content's own. After one the connection is closed.
         """
         client, wire = self._client, self._wire
+        self._require_open()
         client.begin(transaction)
         wire.begin()
         try:
@@ -130,6 +131,7 @@ class SmtpConnection:
 
     async def reset(self) -> None:
         """RSET, also a sign of life; raises ConnectionTrouble."""
+        self._require_open()
         self._client.reset()
         await self._wire.ask()
 
@@ -142,6 +144,14 @@ class SmtpConnection:
             except ConnectionTrouble:
                 pass
         self.close()
+
+    def _require_open(self) -> None:
+        if self._client.closed or self._wire.lost:
+            reply = self._client.last
+            said = reply if reply and reply.code == 421 else None
+            raise ConnectionTrouble(
+                "idle", f"The connection to {self.target} is closed{f': {said}' if said else ''}.", said
+            )
 
     def close(self) -> None:
         """Close without a word."""

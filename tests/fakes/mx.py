@@ -10,6 +10,7 @@ arrives), DOT, RSET, QUIT; for MAIL and RCPT also with an address after a space,
     SILENCE                no reply, ever; the connection stays
     Hold("250 Ok")         waits for `release()`, then that; `reached` is a future that tells that a client is there
     Then("250 Ok", DROP)   that reply, and the connection is cut behind it
+    b"250 Ok\r\n421 ..."    these bytes
     [a, b, c]              a the first time, then b, then c for ever
     function               called with the Session and the argument, gives one of these
 """
@@ -89,6 +90,8 @@ class Received:
 @dataclass
 class Session:
     """One connection; `commands` are the lines that came."""
+
+    peer: str = ""
 
     helo: str = ""
     tls: bool = False
@@ -172,7 +175,7 @@ class ScriptedMx:
         self.connections += 1
         self.open += 1
         self.most_open = max(self.most_open, self.open)
-        session = Session()
+        session = Session(writer.get_extra_info("peername")[0])
         self.sessions.append(session)
         try:
             await self._talk(session, reader, writer)
@@ -271,6 +274,10 @@ class ScriptedMx:
         if isinstance(action, Then):
             await self._perform(action.reply, key, line, session, writer, message)
             return await self._perform(action.after, key, line, session, writer, None)
+        if isinstance(action, bytes):
+            writer.write(action)
+            await writer.drain()
+            return int(action[:3])
         if message and action.startswith("250"):
             self._keep(message)  # before the reply: who hears it may look at once
         return await self._say(action, writer)
