@@ -22,6 +22,8 @@ import dns.rdatatype
 import dns.resolver
 import dns.reversename
 
+from mta.errors import ConfigError
+
 MAX_TTL = 86_400  # seconds an answer is kept at most, whatever it says
 MAX_NEGATIVE_TTL = 3_600  # "no such name" and "no such records" (RFC 2308 §5: one to three hours work well)
 DEFAULT_NEGATIVE_TTL = 60  # where the answer brings no SOA
@@ -65,6 +67,7 @@ class Answer:
 
 _Question = tuple[str, str]
 _Found = Answer | tuple[type[DnsError], str]
+_UNCERTAIN_FIRST: tuple[type[DnsError], ...] = (DnsTemporary, NoRecords, NoSuchName)
 
 
 def _host(name: dns.name.Name) -> str:
@@ -87,13 +90,18 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 class Resolver:
     """Asks `servers` ("192.0.2.1", "127.0.0.1:5353", "[::1]:53"), or the system's where there are none.
 
-    `timeout` is seconds for one question with all its retries. `clock` gives seconds and never goes back.
+    `timeout` is seconds for one question with all its retries. `clock` gives seconds and never goes back. Raises
+    ConfigError where there is no server to ask.
     """
 
     def __init__(
         self, servers: Sequence[str] = (), timeout: float = 10.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._resolver = dns.asyncresolver.Resolver(configure=not servers)
+        try:
+            self._resolver = dns.asyncresolver.Resolver(configure=not servers)
+        except dns.resolver.NoResolverConfiguration as error:
+            text = "This system names no DNS server: name one in /etc/resolv.conf, or as servers under [dns]."
+            raise ConfigError(text, field="dns.servers") from error
         if servers:
             self._resolver.nameservers = [_nameserver(server) for server in servers]
         self._resolver.timeout = min(3.0, timeout)
@@ -107,14 +115,7 @@ class Resolver:
     async def lookup(self, name: str, kind: str) -> Answer:
         """The records of one kind (see `Answer`); raises NoSuchName, NoRecords, DnsTemporary."""
         question = name.rstrip(".").lower(), kind
-        kept = self._cache.get(question)
-        if kept and kept[0] > self._clock():
-            found = kept[1]
-        else:
-            task = self._asking.get(question)
-            if task is None:
-                task = self._asking[question] = asyncio.create_task(self._ask(question))
-            found = await asyncio.shield(task)  # others may wait for the same answer
+        found = await self._finish(self._start(question))
         if isinstance(found, Answer):
             return found
         error, text = found
@@ -131,12 +132,16 @@ class Resolver:
 
     async def addresses(self, host: str) -> list[str]:
         """IPv4, then IPv6; one family that fails does not hide the other."""
-        results = await asyncio.gather(self.lookup(host, "A"), self.lookup(host, "AAAA"), return_exceptions=True)
-        found = [address for result in results if isinstance(result, Answer) for address in result.records]
-        if found:
-            return found
-        errors = [result for result in results if isinstance(result, BaseException)]
-        raise min(errors, key=_uncertainty)
+        host = host.rstrip(".").lower()
+        asked = [self._start((host, kind)) for kind in ("A", "AAAA")]
+        results = [await self._finish(asked_one) for asked_one in asked]
+        addresses = [address for found in results if isinstance(found, Answer) for address in found.records]
+        if addresses:
+            return addresses
+        # Trouble first; "not there" only when that is certain of both.
+        failures = [found for found in results if not isinstance(found, Answer)]
+        error, text = min(failures, key=lambda failure: _UNCERTAIN_FIRST.index(failure[0]))
+        raise error(host, "A and AAAA", text)
 
     async def txt(self, name: str) -> list[str]:
         """One string a record, its parts joined."""
@@ -151,6 +156,19 @@ class Resolver:
     async def ptr(self, address: str) -> list[str]:
         """The names of an IP address."""
         return list((await self.lookup(dns.reversename.from_address(address).to_text(), "PTR")).records)
+
+    def _start(self, question: _Question) -> _Found | asyncio.Task[_Found]:
+        """What is known, or the task that asks; one task for all who want to know the same."""
+        kept = self._cache.get(question)
+        if kept and kept[0] > self._clock():
+            return kept[1]
+        task = self._asking.get(question)
+        if task is None:
+            task = self._asking[question] = asyncio.create_task(self._ask(question))
+        return task
+
+    async def _finish(self, started: _Found | asyncio.Task[_Found]) -> _Found:
+        return await asyncio.shield(started) if isinstance(started, asyncio.Task) else started
 
     async def _ask(self, question: _Question) -> _Found:
         try:
@@ -186,12 +204,6 @@ class Resolver:
         self._cache[question] = self._clock() + ttl, found
 
 
-def _uncertainty(error: BaseException) -> int:
-    """What to tell when both address families failed: trouble first, "not there" only when that is certain."""
-    order = (DnsTemporary, NoRecords, NoSuchName)
-    return order.index(type(error)) if type(error) in order else -1
-
-
 def _negative_ttl(*responses: dns.message.Message) -> int:
     """RFC 2308 §5: the smaller of the SOA's own TTL and its minimum."""
     soas = [rrset for response in responses for rrset in response.authority if rrset.rdtype == dns.rdatatype.SOA]
@@ -199,9 +211,13 @@ def _negative_ttl(*responses: dns.message.Message) -> int:
 
 
 def _nameserver(server: str) -> dns.nameserver.Nameserver:
-    """Raises ValueError where `server` is neither an address nor an address and a port."""
-    address, port = server, 53
+    address, port = server, "53"
     if server.startswith("[") or server.count(":") == 1:
-        address, _, digits = server.rpartition(":")
-        address, port = address.strip("[]"), int(digits)
-    return dns.nameserver.Do53Nameserver(str(ipaddress.ip_address(address)), port)
+        address, _, port = server.rpartition(":")
+    try:
+        if not 0 < int(port) < 65536:
+            raise ValueError(port)
+        return dns.nameserver.Do53Nameserver(str(ipaddress.ip_address(address.strip("[]"))), int(port))
+    except ValueError as error:
+        text = f'{server!r} is no DNS server: write an address ("192.0.2.1") or one with a port ("[::1]:5353").'
+        raise ConfigError(text, field="dns.servers") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mta.net.tls import TlsInfo, TlsPolicy, client_context
 from mta.net.wire import ConnectionTrouble, Timeouts, TlsTrouble, Wire
@@ -82,7 +82,7 @@ class SmtpConnection:
     @property
     def transcript(self) -> list[tuple[int, str, str]]:
         """The greeting and the last transaction: milliseconds since connecting; `>` out, `<` in, `-` a remark; text."""
-        return list(self._wire.transcript)
+        return self._wire.transcript()
 
     async def send(self, transaction: Transaction) -> TransactionResult:
         """One transaction, whole. Refusals are in the result.
@@ -111,7 +111,7 @@ class SmtpConnection:
             raise
         if client.state is State.CLOSED:
             wire.abort()
-        return replace(client.result(), durations_ms=dict(wire.durations_ms))
+        return client.result(dict(wire.durations_ms))
 
     async def _write_content(self, content: Content) -> None:
         wire, stuffer = self._wire, DotStuffer()
@@ -207,12 +207,16 @@ async def _secure(connection: SmtpConnection, wire: Wire, policy: TlsPolicy) -> 
     name = (policy.verify_name or connection.target.host).rstrip(".")
     context = client_context(policy.mode, policy.ca_file)
     try:
-        await wire.start_tls(context, name)
+        await wire.start_tls(context, name or None)
     except ssl.SSLCertVerificationError as error:
         result = _VERIFY_RESULTS.get(error.verify_code, "validation-failure")
         text = f"The certificate of {wire.peer} is not good for {name}: {error.verify_message}."
         raise TlsTrouble(result, text) from error
-    except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
+    except (
+        OSError,
+        TimeoutError,
+        ValueError,
+    ) as error:  # ssl.SSLError is an OSError; a name may be one that TLS refuses
         raise TlsTrouble("validation-failure", f"The TLS handshake with {wire.peer} failed: {error}.") from error
     connection.tls = info = _tls_info(wire, policy)
     wire.note("-", f"{info.version} {info.cipher}")

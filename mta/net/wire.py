@@ -68,7 +68,7 @@ class Wire(asyncio.Protocol):
         self.peer = peer
         self.timeouts = timeouts
         self.lost = False
-        self.transcript: list[tuple[int, str, str]] = []
+        self._notes: list[tuple[float, str, Reply | bytes | str]] = []
         self.durations_ms: dict[str, int] = {}
         self.transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
@@ -96,21 +96,26 @@ class Wire(asyncio.Protocol):
             reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
             raise ConnectionTrouble("connect", f"No connection to {self.peer}: {reason}.") from error
 
-    async def start_tls(self, context: ssl.SSLContext, name: str) -> None:
-        """The handshake; raises OSError (ssl.SSLError is one) or TimeoutError."""
+    async def start_tls(self, context: ssl.SSLContext, name: str | None) -> None:
+        """The handshake; raises OSError (ssl.SSLError is one), TimeoutError, or ValueError for an impossible name."""
         self._stop_timer()
         if self.transport is None or self.lost:
             raise ConnectionResetError("the connection was lost")
         self.transport = await self._loop.start_tls(
-            self.transport, self, context, server_hostname=name, ssl_handshake_timeout=self.timeouts.tls
+            self.transport,
+            self,
+            context,
+            server_hostname=name,
+            ssl_handshake_timeout=self.timeouts.tls,
+            ssl_shutdown_timeout=self.timeouts.quit,
         )
 
     def begin(self) -> None:
         """Forget the transcript of the transaction before; what is there the first time is the greeting and stays."""
         if self._greeting:
-            del self.transcript[self._greeting :]
+            del self._notes[self._greeting :]
         else:
-            self._greeting = len(self.transcript)
+            self._greeting = len(self._notes)
         self.durations_ms.clear()
 
     def flush(self) -> None:
@@ -118,8 +123,7 @@ class Wire(asyncio.Protocol):
         data = self.client.to_send()
         if data and self.transport and not self.lost:
             self._written = self._loop.time()
-            for line in data.decode().splitlines():
-                self.note(">", line)
+            self.note(">", data)
             self.transport.write(data)
         if self.client.waiting:
             self._expect(self.client.stage)
@@ -146,6 +150,7 @@ class Wire(asyncio.Protocol):
         await asyncio.sleep(0)  # uvloop writes, and tells of a full buffer, at the end of an iteration
         while self._paused and not self._trouble and self.client.state is State.CONTENT:
             await self._wait()
+        self._deadline = 0.0  # until there is more to write, nobody waits for the peer
         return True
 
     def write_end(self, data: bytes) -> None:
@@ -160,9 +165,17 @@ class Wire(asyncio.Protocol):
         self.transport.write(data)
         self._expect("dot")
 
-    def note(self, direction: str, text: str) -> None:
-        if len(self.transcript) < MAX_NOTES:
-            self.transcript.append((int((self._loop.time() - self._started) * 1000), direction, text[:MAX_NOTE]))
+    def note(self, direction: str, said: Reply | bytes | str) -> None:
+        if len(self._notes) < MAX_NOTES:
+            self._notes.append((self._loop.time(), direction, said))
+
+    def transcript(self) -> list[tuple[int, str, str]]:
+        """Milliseconds since the start, direction, one line each; few are ever read, so they are written only now."""
+        return [
+            (int((at - self._started) * 1000), direction, line[:MAX_NOTE])
+            for at, direction, said in self._notes
+            for line in (said.decode().splitlines() if isinstance(said, bytes) else [str(said)])
+        ][:MAX_NOTES]
 
     def close(self) -> None:
         self._stop_timer()

@@ -53,5 +53,6 @@ def from_lines(code: int, lines: list[str], command: str = "") -> Reply:
     if enhanced:
         lines = [line[len(enhanced) :].lstrip() if line.startswith(enhanced) else line for line in lines]
     text = "\n".join(lines)[:MAX_TEXT]
-    clean = "".join(c if c == "\n" or c.isprintable() else "?" for c in text)
-    return Reply(code, clean, enhanced, command)
+    if not text.replace("\n", " ").isprintable():
+        text = "".join(c if c == "\n" or c.isprintable() else "?" for c in text)
+    return Reply(code, text, enhanced, command)

@@ -5,9 +5,14 @@ What arrives is hostile: the length, number and sum of lines are bounded, and on
 
 from __future__ import annotations
 
+import re
+
 MAX_LINE = 4096  # bytes; RFC 5321 §4.5.3.1.5 says 512, but real servers put more into one line
 MAX_LINES = 128  # of one reply
 MAX_REPLY = 65536  # bytes of one reply
+
+# A bare LF ends a line too: old servers do that. A code alone is a reply with no text.
+_LINE = re.compile(rb"([2-5]\d\d)(?:([ -])([^\n]*)|\r?)\n")
 
 
 class ProtocolTrouble(ValueError):
@@ -38,30 +43,25 @@ class ReplyReader:
     def next_reply(self) -> tuple[int, list[str]] | None:
         """The next complete reply: its code, and its lines without it; raises ProtocolTrouble."""
         buffer = self._buffer
-        while True:
-            start = self._position
-            end = buffer.find(b"\n", start, start + MAX_LINE)
-            if end < 0:
-                if len(buffer) - start >= MAX_LINE:
-                    raise ProtocolTrouble(f"A line of a reply is longer than {MAX_LINE} bytes.")
-                return None
-            self._position = end + 1
-            if self._line(buffer[start:end], end + 1 - start):
+        while found := _LINE.match(buffer, self._position, self._position + MAX_LINE):
+            code, separator, text = found.groups()
+            if self._lines and int(code) != self._code:
+                raise ProtocolTrouble(f"The lines of one reply have the codes {self._code} and {int(code)}.")
+            self._code = int(code)
+            self._lines.append(text.rstrip(b"\r").decode("utf-8", "replace") if text else "")
+            self._size += found.end() - self._position
+            self._position = found.end()
+            if len(self._lines) > MAX_LINES or self._size > MAX_REPLY:
+                raise ProtocolTrouble(f"A reply is longer than {MAX_LINES} lines or {MAX_REPLY} bytes.")
+            if separator != b"-":
                 reply = self._code, self._lines
                 self._code, self._lines, self._size = 0, [], 0
                 return reply
-
-    def _line(self, line: bytes, size: int) -> bool:
-        """Take one line; true when it is the last of its reply."""
-        text = line.decode("utf-8", "replace").rstrip("\r")  # a bare LF ends a line too: old servers do that
-        code, separator = text[:3], text[3:4]
-        if not (len(code) == 3 and code.isascii() and code.isdigit() and "200" <= code <= "599" and separator in " -"):
-            raise ProtocolTrouble(f"A reply begins with three digits; this one is {text[:80]!r}.")
-        if self._lines and int(code) != self._code:
-            raise ProtocolTrouble(f"The lines of one reply have the codes {self._code} and {code}.")
-        self._code = int(code)
-        self._lines.append(text[4:])
-        self._size += size
-        if len(self._lines) > MAX_LINES or self._size > MAX_REPLY:
-            raise ProtocolTrouble(f"A reply is longer than {MAX_LINES} lines or {MAX_REPLY} bytes.")
-        return separator != "-"
+        end = buffer.find(b"\n", self._position, self._position + MAX_LINE)
+        if end >= 0:
+            raise ProtocolTrouble(
+                f"A reply begins with three digits; this one is {buffer[self._position : end][:80]!r}."
+            )
+        if len(buffer) - self._position >= MAX_LINE:
+            raise ProtocolTrouble(f"A line of a reply is longer than {MAX_LINE} bytes.")
+        return None

@@ -17,7 +17,7 @@ gives, hands what arrives to `receive`, and acts when nothing is `waiting` for a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 
 from mta.protocol.reply import Reply, from_lines
@@ -61,7 +61,8 @@ class SmtpClient:
         self._output: list[str] = []
         self._closed_at = ""
         self._dirty = False  # the server may still hold an envelope: RSET before the next MAIL
-        self._wanted = 0
+        self._wanted = 0  # recipients, and how many were accepted
+        self._accepted = 0
         self._mail: Reply | None = None
         self._recipients: list[Reply] = []
         self._data: Reply | None = None
@@ -133,7 +134,7 @@ class SmtpClient:
         if not recipients:
             raise ValueError("A transaction has at least one recipient.")
         self.state = State.ENVELOPE
-        self._wanted = len(recipients)
+        self._wanted, self._accepted = len(recipients), 0
         self._mail, self._recipients, self._data = None, [], None
         if self._dirty:
             self._queue.append(("RSET", "RSET"))
@@ -169,13 +170,14 @@ class SmtpClient:
             return False
         return not self._accepted or (self._data is not None and self._data.code // 100 != 3)
 
-    def result(self) -> TransactionResult:
-        """The replies of the transaction, once `settled`."""
+    def result(self, durations_ms: Mapping[str, int] | None = None) -> TransactionResult:
+        """The replies of the transaction, once `settled`, with what the owner measured."""
         if self._mail is None or not self.settled:
             raise RuntimeError("The transaction has no result yet.")
         if not self._mail.positive:
-            return TransactionResult(self._mail, (), None)
-        return TransactionResult(self._mail, tuple(self._recipients), self._data if self._accepted else None)
+            return TransactionResult(self._mail, (), None, durations_ms or {})
+        data = self._data if self._accepted else None
+        return TransactionResult(self._mail, tuple(self._recipients), data, durations_ms or {})
 
     @property
     def recipient_replies(self) -> tuple[Reply, ...]:
@@ -269,6 +271,7 @@ class SmtpClient:
 
     def _on_rcpt(self, reply: Reply) -> None:
         self._recipients.append(reply)
+        self._accepted += reply.positive
         if len(self._recipients) == self._wanted and not self._accepted:
             self._queue.clear()
         self._envelope_answered()
@@ -288,10 +291,6 @@ class SmtpClient:
 
     def _on_quit(self, reply: Reply) -> None:
         self._close()
-
-    @property
-    def _accepted(self) -> bool:
-        return any(reply.positive for reply in self._recipients)
 
     def _envelope_answered(self) -> None:
         if self._expected or self._queue:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mta.net.dns import DEFAULT_NEGATIVE_TTL, FAILURE_TTL, DnsTemporary, NoRecords, NoSuchName, Resolver
+from mta.errors import ConfigError
+from mta.net.dns import FAILURE_TTL, DnsTemporary, NoRecords, NoSuchName, Resolver
 from tests.fakes.dns import REFUSED, SERVFAIL, SILENT, FakeDns
 
 
@@ -168,9 +169,6 @@ async def test_authenticated_data_is_passed_on(fake: FakeDns) -> None:
 
 def test_servers_are_addresses() -> None:
     assert Resolver(["192.0.2.1", "[2001:db8::1]:5353", "2001:db8::2"])
-    with pytest.raises(ValueError, match="mx"):
-        Resolver(["mx.example.org"])
-
-
-def test_negative_ttl_without_soa_has_a_default() -> None:
-    assert 0 < DEFAULT_NEGATIVE_TTL <= 300
+    for wrong in ("mx.example.org", "192.0.2.1:dns", "[2001:db8::1]", "192.0.2.1:70000"):
+        with pytest.raises(ConfigError, match="no DNS server"):
+            Resolver([wrong])

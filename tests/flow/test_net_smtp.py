@@ -156,7 +156,7 @@ async def chunks_of(count: int, chunk: bytes) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("kind", ["iterable", "callable", "asynchronous"])
-async def test_a_big_body_arrives_whole_and_is_never_held(kind: str) -> None:
+async def test_a_big_body_arrives_whole(kind: str) -> None:
     chunk, count = (b".line of a big message, %d\r\n" * 8000) % tuple(range(8000)), 100
     given = {
         "iterable": [chunk] * count,
@@ -471,6 +471,28 @@ async def test_a_certificate_is_read_again(tmp_path: Path) -> None:
             tls.reload()
         connection = await reach(mx, TlsPolicy("verify", ca_file=str(tmp_path / "new.pem")))
         assert connection.tls is not None
+        connection.close()
+
+
+async def test_a_host_name_that_tls_refuses(server_tls: ssl.SSLContext) -> None:
+    async with ScriptedMx(tls=server_tls) as mx:
+        for host in (".example.org", f"{'x' * 70}.example.org"):
+            with pytest.raises(TlsTrouble):
+                await connect(Target(host, "127.0.0.1", mx.port), TlsPolicy("verify"), "client.example")
+
+
+async def test_a_slow_source_is_not_the_fault_of_the_peer() -> None:
+    async def content() -> AsyncIterator[bytes]:
+        yield b"Subject: slow\r\n"
+        yield b"one\r\n"
+        await asyncio.sleep(0.2)  # longer than the peer has for a block
+        yield b"two\r\n"
+
+    async with ScriptedMx() as mx:
+        connection = await reach(mx, timeouts=replace(PATIENT, block=0.1))
+        result = await connection.send(message(content=content))
+        assert result.data is not None
+        assert result.data.code == 250
         connection.close()
 
 
