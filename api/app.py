@@ -42,7 +42,7 @@ def create_app(
     operations.describe(openapi.document(surfaces, settings.api.public_url))
     routes: list[BaseRoute] = []
     for surface in surfaces:
-        routes += _routes(surface, control, settings)
+        routes += _routes(surface, control)
     app = Starlette(routes=routes)
     app.router.redirect_slashes = False
     app.router.default = _Nowhere(surfaces)
@@ -55,14 +55,14 @@ def surfaces_of(operations: Operations, with_operator: bool) -> list[Surface]:
     return [*surfaces, OPERATOR] if with_operator else surfaces
 
 
-def _routes(surface: Surface, control: Control, settings: Settings) -> list[BaseRoute]:
+def _routes(surface: Surface, control: Control) -> list[BaseRoute]:
     """One endpoint a path, fixed paths before those with parameters."""
     by_path: dict[str, list[Route]] = {}
     for _, route in surface.routes():
         by_path.setdefault(route.path, []).append(route)
     made: list[BaseRoute] = []
     for path in sorted(by_path, key=lambda path: [part.startswith("{") for part in path.split("/")]):
-        endpoint = Endpoint(surface, by_path[path], control, settings)
+        endpoint = Endpoint(surface, by_path[path], control)
         made += [StarletteRoute(mount + path, endpoint) for mount in surface.mounts]
     return made
 

@@ -20,7 +20,6 @@ from starlette.responses import Response, StreamingResponse
 
 from api.auth import principal_of
 from api.errors import MethodNotAllowed, UnsupportedMedia, as_posthouse, headers_of, status_of
-from config.settings import Settings
 from mta.control.build import Control
 from mta.errors import InvalidInput, PosthouseError, TooLarge
 from mta.model import Principal
@@ -40,7 +39,6 @@ class Call:
 
     request: Request
     control: Control
-    settings: Settings
     principal: Principal
 
 
@@ -130,13 +128,12 @@ class Surface:
 class Endpoint:
     """The ASGI application of one path of one surface: every method that it answers."""
 
-    def __init__(self, surface: Surface, routes: Sequence[Route], control: Control, settings: Settings) -> None:
+    def __init__(self, surface: Surface, routes: Sequence[Route], control: Control) -> None:
         self._surface = surface
         self._methods = {route.method: route for route in routes}
         if get := self._methods.get("GET"):
             self._methods["HEAD"] = get
         self._control = control
-        self._settings = settings
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         request = Request(scope, receive)
@@ -160,7 +157,7 @@ class Endpoint:
             arguments["query"] = _query(request.scope["query_string"], route.query)
         if route.body is not None:
             arguments["body"] = await _body(request, route.body, route.limit)
-        answer = await route.handler(Call(request, self._control, self._settings, principal), **arguments)
+        answer = await route.handler(Call(request, self._control, principal), **arguments)
         return await self._present(route, answer)
 
     async def _present(self, route: Route, answer: Any) -> Response:

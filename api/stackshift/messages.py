@@ -146,7 +146,7 @@ class ContentShape(Shape):
 
 @routes.get("/messages", scope="emails:read")
 async def list_(call: Call, query: MessageQuery) -> Listed[MessageShape]:
-    """Messages, newest first."""
+    """Messages, newest first, each with its first 20 recipients."""
     page = await call.control.messages.page(
         call.principal,
         limit=query.limit,

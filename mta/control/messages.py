@@ -27,6 +27,7 @@ from mta.store.sqlite import Tx
 T = TypeVar("T")
 MAX_TEXT = 1_000_000  # characters of a text or HTML that content shows
 MAX_PARTS = 1000
+LISTED_RECIPIENTS = 20  # of each message in a list: a page stays small when messages have a thousand
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,10 @@ class Messages:
         sender: str | None = None,
         recipient: str | None = None,
     ) -> Page[MessageView]:
-        """Newest first, of any of these statuses (none: all); `sender` and `recipient` are address keys (lower case)."""
+        """Newest first, of any of these statuses (none: all), each with its first recipients (LISTED_RECIPIENTS).
+
+        `sender` and `recipient` are address keys (lower case).
+        """
 
         def read(tx: Tx) -> list[MessageView]:
             found = [
@@ -89,7 +93,7 @@ class Messages:
                 )
             ]
             newest = sorted(found, key=lambda message: message.id, reverse=True)[: limit + 1]
-            return [MessageView(one, tuple(deliveries.by_message(tx, one.id))) for one in newest]
+            return [MessageView(one, tuple(deliveries.by_message(tx, one.id, LISTED_RECIPIENTS))) for one in newest]
 
         found = await self._database.read(read)
         return Page(tuple(found[:limit]), found[limit - 1].message.id if len(found) > limit else None)

@@ -5,7 +5,7 @@ Facts come from the store; how a site does right now comes from the runner, whic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -29,12 +29,10 @@ STEP = 500  # rows a read, deliveries a write: nobody waits long for either
 
 
 class SiteView(Protocol):
-    """How one site (a set of MX hosts) does right now; `retry_at` is epoch milliseconds, `domains` those it serves."""
+    """How one site (a set of MX hosts) does right now: backing off until `retry_at` (epoch ms) over `trouble`, or not."""
 
     @property
     def name(self) -> str: ...
-    @property
-    def domains(self) -> Collection[str]: ...
     @property
     def queued(self) -> int: ...
     @property
@@ -43,13 +41,17 @@ class SiteView(Protocol):
     def state(self) -> str: ...
     @property
     def retry_at(self) -> int | None: ...
+    @property
+    def trouble(self) -> str | None: ...
 
 
 class Queue(Protocol):
-    """What the runner shows of itself. `explain` may say `lines`: sentences about a delivery it holds in memory."""
+    """What the runner shows of itself. `site_of` is where a domain's mail was last routed, `explain` has `lines`:
+    sentences about a delivery that it holds in memory."""
 
     def wake(self) -> None: ...
     def sites(self) -> Sequence[SiteView]: ...
+    def site_of(self, domain: str) -> SiteView | None: ...
     def explain(self, delivery_id: str) -> Mapping[str, Any]: ...
 
 
@@ -61,6 +63,9 @@ class IdleQueue:
 
     def sites(self) -> Sequence[SiteView]:
         return ()
+
+    def site_of(self, domain: str) -> SiteView | None:
+        return None
 
     def explain(self, delivery_id: str) -> Mapping[str, Any]:
         return {"lines": ["No daemon runs."]}
@@ -122,8 +127,20 @@ class QueueControl:
         for delivery in shown.deliveries:
             lines += _explained(delivery)
             if delivery.status in LIVE:
-                lines += [f"  {line}" for line in self._queue.explain(delivery.id).get("lines", ())]
+                lines += [f"  {line}" for line in self._at_site(delivery)]
         return lines
+
+    def _at_site(self, delivery: Delivery) -> list[str]:
+        lines: list[str] = []
+        if site := self._queue.site_of(delivery.domain):
+            lines.append(
+                f"Its site {site.name} has {site.connections} connections and {site.queued} deliveries in memory."
+            )
+            if site.retry_at is not None:
+                lines.append(
+                    f"The site is left alone until {_time(site.retry_at)}: {site.trouble or 'it does not answer'}."
+                )
+        return [*lines, *self._queue.explain(delivery.id).get("lines", ())]
 
     async def act(self, action: str, named: Sequence[str]) -> tuple[int, list[Skipped]]:
         """Does it to these deliveries (a message's id is all of its); returns how many changed, and why others not."""
@@ -174,23 +191,23 @@ class QueueControl:
         return set(await self._database.write(settle.move, delivery_ids, ACTIONS[action], ids.now_ms(), reason))
 
     def _matcher(self, wanted: Filter) -> Callable[[Delivery], bool]:
-        domains: Collection[str] | None = None
         if wanted.status is not None and wanted.status not in LIVE:
             raise InvalidInput(
                 f"Only what waits is listed ({', '.join(LIVE)}); name ids to act on what is {wanted.status}.",
                 field="status",
             )
-        if wanted.site is not None:
-            known = {site.name: site.domains for site in self._queue.sites()}
-            if wanted.site not in known:
-                raise NotFound(f'No site is called "{wanted.site}" now; `posthouse queue stats` lists them.')
-            domains = frozenset(known[wanted.site])
+        if wanted.site is not None and wanted.site not in {site.name for site in self._queue.sites()}:
+            raise NotFound(f'No site is called "{wanted.site}" now; `posthouse queue stats` lists them.')
         return lambda found: (
             wanted.domain in (None, found.domain)
             and wanted.organization_id in (None, found.organization_id)
             and (wanted.before is None or found.created_at < wanted.before)
-            and (domains is None or found.domain in domains)
+            and (wanted.site is None or self._is_at(found.domain, wanted.site))
         )
+
+    def _is_at(self, domain: str, site: str) -> bool:
+        found = self._queue.site_of(domain)
+        return found is not None and found.name == site
 
 
 def _live(tx: Tx, status: DeliveryStatus | None, after: str, limit: int) -> list[Delivery]:

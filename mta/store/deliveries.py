@@ -22,7 +22,7 @@ ADD = """
         :id, :message_id, :organization_id, :test, :recipient, :recipient_key, :domain, :lane, :status, :next_at,
         :expires_at, :notify, :orcpt, :reason, :now, :now)"""
 BY_ID = f"SELECT {COLUMNS} FROM deliveries WHERE id = :id"
-BY_MESSAGE = f"SELECT {COLUMNS} FROM deliveries WHERE message_id = :message_id ORDER BY id"
+BY_MESSAGE = f"SELECT {COLUMNS} FROM deliveries WHERE message_id = :message_id ORDER BY id LIMIT :limit"
 STATUSES = "SELECT status, count(*) FROM deliveries WHERE message_id = :message_id GROUP BY status"
 SETTLE = """
     UPDATE deliveries SET status = :status, attempts = attempts + :tried, next_at = :next_at, code = :code,
@@ -141,8 +141,9 @@ def by_id(tx: Tx, id: str) -> Delivery | None:
     return delivery(row) if row else None
 
 
-def by_message(tx: Tx, message_id: str) -> list[Delivery]:
-    return [delivery(row) for row in tx.all(BY_MESSAGE, message_id=message_id)]
+def by_message(tx: Tx, message_id: str, limit: int = -1) -> list[Delivery]:
+    """All of a message's, or the first `limit`."""
+    return [delivery(row) for row in tx.all(BY_MESSAGE, message_id=message_id, limit=limit)]
 
 
 def statuses(tx: Tx, message_id: str) -> dict[DeliveryStatus, int]:

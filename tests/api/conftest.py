@@ -81,8 +81,8 @@ class serving:  # noqa: N801 (used like a function)
         socket = self.server.config.bind_socket()
         self.task = asyncio.create_task(self.server.serve(sockets=[socket]))
         host, port = socket.getsockname()
-        while not self.server.started:  # uvicorn tells nobody
-            await asyncio.sleep(0)  # noqa: ASYNC110
+        while not self.server.started:  # noqa: ASYNC110 (uvicorn tells nobody)
+            await asyncio.sleep(0)
         return f"http://{host}:{port}"
 
     async def __aexit__(self, *error: object) -> None:
