@@ -5,6 +5,7 @@ The daemon serves it twice: for the world, and on the operator's unix socket wit
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -58,8 +59,11 @@ def surfaces_of(operations: Operations, with_operator: bool) -> list[Surface]:
 def _routes(surface: Surface, control: Control) -> list[BaseRoute]:
     """One endpoint a path, fixed paths before those with parameters."""
     by_path: dict[str, list[Route]] = {}
+    names: dict[str, str] = {}
     for _, route in surface.routes():
         by_path.setdefault(route.path, []).append(route)
+        if names.setdefault(re.sub(r"\{\w+\}", "{}", route.path), route.path) != route.path:
+            raise TypeError(f"{route.path} is another route's path with another parameter: one hides the other")
     made: list[BaseRoute] = []
     for path in sorted(by_path, key=lambda path: [part.startswith("{") for part in path.split("/")]):
         endpoint = Endpoint(surface, by_path[path], control)

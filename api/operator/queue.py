@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import msgspec
@@ -110,15 +111,26 @@ async def explain(call: Call, id: str) -> Explanation:
     return Explanation(await call.control.queue.explain(id))
 
 
-@routes.post("/queue/{action}")
-async def act(call: Call, action: str, body: Selection) -> Changed:
-    """Hold, release, retry or cancel, by ids, by a filter, or everything that waits."""
-    if [bool(body.ids), body.filter is not None, body.all].count(True) != 1:
-        raise InvalidInput("Say one of ids, filter and all.", field="ids")
-    if body.ids:
-        return Changed(*await call.control.queue.act(action, body.ids))
-    wanted = Filter() if body.filter is None else await _filter(call, body.filter)
-    return Changed(*await call.control.queue.act_on(action, wanted))
+def _acting(action: str, does: str) -> Callable[[Call, Selection], Awaitable[Changed]]:
+    async def act(call: Call, body: Selection) -> Changed:
+        if [bool(body.ids), body.filter is not None, body.all].count(True) != 1:
+            raise InvalidInput("Say one of ids, filter and all.", field="ids")
+        if body.ids:
+            return Changed(*await call.control.queue.act(action, body.ids))
+        wanted = Filter() if body.filter is None else await _filter(call, body.filter)
+        return Changed(*await call.control.queue.act_on(action, wanted))
+
+    act.__doc__ = does
+    return act
+
+
+for _action, _does in {
+    "hold": "Stop trying until they are released.",
+    "release": "Let what is held be tried again.",
+    "retry": "Try now instead of when the schedule says.",
+    "cancel": "Never deliver; the app hears that they were cancelled.",
+}.items():
+    routes.post(f"/queue/{_action}")(_acting(_action, _does))
 
 
 @routes.get("/stats")

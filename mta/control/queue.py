@@ -143,7 +143,7 @@ class QueueControl:
         return [*lines, *self._queue.explain(delivery.id).get("lines", ())]
 
     async def act(self, action: str, named: Sequence[str]) -> tuple[int, list[Skipped]]:
-        """Does it to these deliveries (a message's id is all of its); returns how many changed, and why others not."""
+        """One of ACTIONS, done to these deliveries (a message's id is all of its); how many changed, and why others not."""
         changed, skipped = 0, list[Skipped]()
         for id in named:
             shown = await self._database.read(_show, id)
@@ -185,8 +185,6 @@ class QueueControl:
         return self._queue.sites()
 
     async def _move(self, action: str, delivery_ids: Sequence[str]) -> set[str]:
-        if action not in ACTIONS:
-            raise NotFound(f'"{action}" is no action; there are {", ".join(ACTIONS)}.')
         reason = f"{action} by the operator" if action in ("hold", "cancel") else None
         return set(await self._database.write(settle.move, delivery_ids, ACTIONS[action], ids.now_ms(), reason))
 

@@ -1,6 +1,7 @@
 """A control plane on a real store, served by uvicorn on a loopback port, and a DNS server with a literal of records."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,19 +72,20 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 
 class serving:  # noqa: N801 (used like a function)
-    """`async with serving(app) as url`: uvicorn on a free loopback port, until the block ends."""
+    """`async with serving(app) as url`: uvicorn on a free loopback port, or on a unix socket, until the block ends."""
 
-    def __init__(self, app: Callable[..., Any]) -> None:
-        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off", ws="none")
+    def __init__(self, app: Callable[..., Any], path: Path | None = None) -> None:
+        config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1)
         self.server = uvicorn.Server(config)
+        self.socket = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
+        self.socket.bind(str(path) if path else ("127.0.0.1", 0))
 
     async def __aenter__(self) -> str:
-        socket = self.server.config.bind_socket()
-        self.task = asyncio.create_task(self.server.serve(sockets=[socket]))
-        host, port = socket.getsockname()
+        self.task = asyncio.create_task(self.server.serve(sockets=[self.socket]))
         while not self.server.started:  # noqa: ASYNC110 (uvicorn tells nobody)
             await asyncio.sleep(0)
-        return f"http://{host}:{port}"
+        name = self.socket.getsockname()
+        return f"http://{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)
 
     async def __aexit__(self, *error: object) -> None:
         self.server.should_exit = True

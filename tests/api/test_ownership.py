@@ -1,0 +1,51 @@
+"""For every route that names a thing: another organization's is 404, as is one that is not there."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from api import stackshift
+from api.routing import Route, Surface
+from tests.api.conftest import House
+
+ROUTES = [
+    (surface, mount, route)
+    for surface in (stackshift.SURFACE,)
+    for mount in surface.mounts
+    for _, route in surface.routes()
+    if route.parameters
+]
+
+
+@dataclass
+class Things:
+    """What an organization has, by the first part of the path."""
+
+    messages: str
+    domains: str
+
+
+async def things_of(house: House) -> Things:
+    async with house.client() as client:
+        body = {"from": "ada@example.com", "to": "bob@example.org", "subject": "x", "text": "x"}
+        message = (await client.post("/v1/mail/send", json=body)).json()["data"]["id"]
+    domains = await house.control.domains.page(house.organization_id)
+    return Things(messages=message, domains=domains.items[0].domain.id)
+
+
+@pytest.mark.parametrize(("surface", "mount", "route"), ROUTES, ids=[f"{m}{r.path}.{r.method}" for _, m, r in ROUTES])
+async def test_another_organizations_id_is_not_found(house: House, surface: Surface, mount: str, route: Route) -> None:
+    resource = route.path.split("/")[1]
+    own = getattr(await things_of(house), resource)
+    stranger = await house.key(organization_id=(await house.control.organizations.create("other")).id)
+    answers = []
+    async with house.client(stranger) as client:
+        for id in (own, f"{own[:-1]}~", "0", "%00", "a%2Fb"):
+            path = f"{mount}{route.path}".replace("{id}", id)
+            answer = await client.request(route.method, path, json={} if route.body else None)
+            assert answer.status_code == 404, (path, answer.text)
+            answers.append(answer.json())
+    assert answers[0]["error"]["code"] == answers[1]["error"]["code"]
+    async with house.client() as client:
+        mine = await client.request(route.method, f"{mount}{route.path}".replace("{id}", own))
+        assert mine.status_code < 300, mine.text

@@ -1,0 +1,77 @@
+"""No list walks a large table: the plan of every statement that serves one uses an index."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mta.lifecycle import settle
+from mta.model import DeliveryStatus, Lane, MessageStatus
+from mta.store import bounces, deliveries, events, messages
+from mta.store.database import Database
+from mta.store.sqlite import Row, Tx
+
+LARGE = re.compile(r"SCAN (messages|deliveries|events|attempts|bounces|bodies|[mdeb])\b(?!.*USING (COVERING )?INDEX)")
+
+QUERIES: list[Callable[[Tx], Any]] = [
+    lambda tx: messages.page(tx, "o", False, limit=2),
+    lambda tx: messages.page(tx, "o", False, limit=2, before="x", status=MessageStatus.SENT),
+    lambda tx: messages.page(tx, "o", False, limit=2, sender="a@b"),
+    lambda tx: messages.page(tx, "o", False, limit=2, recipient="a@b"),
+    lambda tx: messages.page(tx, "o", False, limit=2, recipient="a@b", sender="c@d", status=MessageStatus.SENT),
+    lambda tx: events.page(tx, "o", False, limit=2),
+    lambda tx: events.page(tx, "o", False, limit=2, type="message.sent"),
+    lambda tx: events.page(tx, "o", False, limit=2, message_id="m"),
+    lambda tx: events.page(tx, "o", False, limit=2, resource=("domain", "d")),
+    lambda tx: events.newest(tx, 2),
+    lambda tx: events.since(tx, "evt_", 2),
+    lambda tx: events.types(tx, "evt_1", "evt_2"),
+    lambda tx: events.by_message(tx, "m"),
+    lambda tx: bounces.by_message(tx, "m"),
+    lambda tx: deliveries.attempts(tx, "m"),
+    lambda tx: deliveries.by_message(tx, "m"),
+    lambda tx: deliveries.by_message(tx, "m", 20),
+    lambda tx: deliveries.live(tx, DeliveryStatus.HELD, "", 2),
+    lambda tx: deliveries.live_count(tx, DeliveryStatus.QUEUED),
+    lambda tx: deliveries.statuses(tx, "m"),
+    lambda tx: deliveries.due(tx, "example.org", Lane.OTP, 1, 2),
+    lambda tx: deliveries.pending_domains(tx, "", 2),
+    lambda tx: deliveries.next_due(tx, 1),
+    lambda tx: settle.recover(tx, 1),
+]
+
+
+class Planned(Tx):
+    """Keeps the plan of every statement that runs."""
+
+    def __init__(self, inner: Tx) -> None:
+        self._inner = inner
+        self.plans: list[tuple[str, str]] = []
+
+    def _plan(self, sql: str, parameters: dict[str, Any]) -> None:
+        for row in self._inner.all(f"EXPLAIN QUERY PLAN {sql}", **parameters):
+            self.plans.append((str(row[3]), sql))
+
+    def one(self, sql: str, **parameters: Any) -> Row | None:
+        self._plan(sql, parameters)
+        return self._inner.one(sql, **parameters)
+
+    def all(self, sql: str, **parameters: Any) -> list[Row]:
+        self._plan(sql, parameters)
+        return self._inner.all(sql, **parameters)
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=range(len(QUERIES)))
+async def test_it_is_served_by_an_index(database: Database, query: Callable[[Tx], Any]) -> None:
+    def planned(tx: Tx) -> list[tuple[str, str]]:
+        watching = Planned(tx)
+        query(watching)
+        return watching.plans
+
+    plans = await database.read(planned)
+    assert plans
+    for plan, sql in plans:
+        assert not LARGE.search(plan), (plan, sql)
+        bounded = sql == deliveries.BY_MESSAGE  # a message has a thousand recipients at most
+        assert bounded or "TEMP B-TREE FOR ORDER BY" not in plan, (plan, sql)
