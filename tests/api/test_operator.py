@@ -102,11 +102,12 @@ async def test_domains(house: House, ask: Ask) -> None:
 async def test_send_show_hold_release_retry_cancel(house: House, ask: Ask) -> None:
     sent = await ask(lambda daemon: daemon.post("/operator/send", BODY))
     assert sent["status"] == "queued" and {each["lane"] for each in sent["deliveries"]} == {"transactional"}
-    bob, cy = (each["id"] for each in sent["deliveries"])
+    by_recipient = {each["recipient"]: each["id"] for each in sent["deliveries"]}
+    bob, cy = by_recipient["bob@example.org"], by_recipient["cy@example.net"]
     held = await ask(lambda daemon: daemon.post("/operator/queue/hold", {"ids": [bob, "dlv_none"]}))
     assert held["changed"] == 1 and [each["id"] for each in held["skipped"]] == ["dlv_none"]
     waiting = await ask(lambda daemon: list(daemon.pages("/operator/queue")))
-    assert [(each["id"], each["status"]) for each in waiting] == [(bob, "held"), (cy, "queued")]
+    assert {each["id"]: each["status"] for each in waiting} == {bob: "held", cy: "queued"}
     only = await ask(lambda daemon: list(daemon.pages("/operator/queue", status="held", domain="example.org")))
     assert [each["id"] for each in only] == [bob]
     assert await ask(lambda daemon: list(daemon.pages("/operator/queue", older_than_s=3600))) == []
