@@ -1,0 +1,189 @@
+"""What a message from the world says about mail that we sent: bounce, complaint, auto-reply, delivery notice, or none.
+
+Stands at the end of inbound/dispatch. A report for machines (RFC 3464, 5965) is read first, then the words for people;
+what a refusal means is judged by the ordered rules of protocol/verdict. Never raises, in time linear in the message.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from mta.protocol.arf import Complaint, find_complaint, returned_headers
+from mta.protocol.autoreply import is_auto_reply
+from mta.protocol.bounce_text import Mention, find_command, find_recipients, find_reply, report_text
+from mta.protocol.dsn import REPORT_TYPES, DeliveryStatus, RecipientStatus, find_delivery_status, parse_status, read_delivery_status
+from mta.protocol.mime_parts import Part, parse_parts
+from mta.protocol.sns import SesNotification, find_notification
+from mta.protocol.verdict import BounceType, Rules, Verdict, find_code, find_enhanced
+
+Kind = Literal["bounce", "complaint", "auto_reply", "delivered", "message"]
+
+_SUCCESS = ("delivered", "relayed", "expanded", "deliverable")
+_DAEMON = re.compile(
+    r"mailer[-_. ]?daemon|post[-_. ]?master|mail[-_. ]?deliver|delivery (?:sub)?system|mail(?:er)? system|mailerdaemon|system administrator"
+    r"|maildaemon|mdaemon|mail[-_. ]administrator|interscan|maiservice|bounce",
+    re.IGNORECASE,
+)
+_SUBJECT = re.compile(
+    r"undeliver|returned? mail|returned to sender|return(?:ing)? message to sender|delivery (?:status )?(?:notification|failure|error|report|problem|has failed|failed|delay)"
+    r"|fail(?:ure|ed) (?:notice|delivery|to deliver)|mail(?:er)? (?:delivery )?(?:fail|error|system error)|delivery failure|non[- ]?deliver|could not (?:be )?deliver|message (?:delivery )?(?:status|failed|delayed)"
+    r"|mail status report|nondeliverable|unzustellbar|rejected|delayed mail|warning: (?:could not send|message)|delivery attempt|failed mail|bounced? (?:mail|message)|loop alert|notification d.[ée]tat|avis de non|no entregad|mail failure"
+    r"|не доставлено|エラーメール|配信(?:でき|不能|エラー|失敗)|送信(?:でき|エラー)|退信|系统退信|메일 ?(?:전송|배달) ?실패|Automatisch bericht: niet",
+    re.IGNORECASE,
+)
+_FAILURE = re.compile(
+    r"(?:could|can)(?: ?not|n't) (?:be |yet be )?(?:deliver|sent|reach)|undeliverable|unable to (?:be )?deliver|(?:wasn't|was not|not be|not been|isn't|not) (?:able to )?(?:be )?deliver|permanent (?:fatal )?error|failed permanently"
+    r"|delivery (?:to the following|of (?:your|the|this) (?:message|mail|e-?mail)).{0,60}(?:fail|delay|abort|could)|(?:did not|didn't) (?:reach|like)|delivery (?:has )?(?:failed|errors?|problems)|had (?:delivery|permanent|transient|fatal)|following address(?:es)?\W{0,6}\w* ?(?:failed|had|were)|was not delivered|message delivery failed|returned (?:to you|mail)|failed to deliver|could not deliver"
+    r"|failure reasons?|rejected by|was rejected|non-?delivered|delivery failure|error (?:has )?occurred|addresses were incorrectly|incorrectly constructed|transcript of (?:the )?session|unknown user|user unknown|invalid (?:final|recipient)|did not (?:accept|reach)|following reason|delivery to .{0,80} failed|problem delivering|bounced|remote host said|duplicated message-id|送信できません|配信できません|配達できません|не может быть доставлено|konnte nicht|n'a pas pu|no se pudo|non è stato|non (?:recapitabile|consegnat)|não (?:pôde|foi)|無法|无法",
+    re.IGNORECASE,
+)  # fmt: skip
+_DELAY = re.compile(
+    r"warning (?:message )?only|need not resend|not need to resend|will (?:be retried|keep trying|continue to (?:try|retry)|try again)|still (?:being retried|trying)|has been delayed|delivery .{0,20}delayed|be retried (?:for|until)|temporary failure",
+    re.IGNORECASE,
+)
+_VAGUE = re.compile(r"[45]\.(?:0\.0|4\.7|5\.0)")
+
+
+@dataclass(frozen=True, slots=True)
+class Bounced:
+    """One recipient of a report. `action` is failed, delayed (settles nothing), or one of RFC 3464's successes."""
+
+    address: str
+    action: str
+    status: str | None
+    type: BounceType
+    reason: str
+    rule: str
+    diagnostic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a message is. `message_id` is that of the message it returns, `envelope_id` our ENVID come back (RFC 3461)."""
+
+    kind: Kind
+    recipients: tuple[Bounced, ...] = ()
+    envelope_id: str = ""
+    message_id: str = ""
+    complaint: Complaint | None = None
+
+
+def read_message(data: bytes, rules: Rules) -> Reading:
+    """Reads a raw message; any bytes are a message."""
+    root = parse_parts(data)
+    complaint = find_complaint(root)
+    if complaint:
+        return Reading("complaint", _complained(complaint.recipients), "", complaint.message_id, complaint)
+    text = report_text(root)
+    notification = find_notification(text)
+    if notification:
+        return _from_ses(notification, rules)
+    message_id = next((v.strip("<> ") for n, v in returned_headers(root) if n == "message-id"), "")
+    status = find_delivery_status(root)
+    if status is None or not status.recipients:
+        dedented = "\n".join(line.strip() for line in text.split("\n"))
+        inline = read_delivery_status(dedented) if "final-recipient" in dedented.lower() else None
+        status = inline if inline and inline.recipients else status
+    if status and status.recipients:
+        return _from_status(status, root, text, message_id, rules)
+    if any(part.content_type == "message/disposition-notification" for part in root.walk()):
+        return Reading("auto_reply", message_id=message_id)
+    mentions = find_recipients(text, root.header("x-failed-recipients"), _strangers(root))
+    if mentions and _is_bounce(root, text):
+        action = "delayed" if _DELAY.search(text) else "failed"
+        bounced = tuple(_from_text(mention, text, action, rules) for mention in mentions)
+        return Reading("bounce", bounced, status.envelope_id if status else "", message_id)
+    return Reading("auto_reply" if is_auto_reply(root) else "message")
+
+
+def _is_bounce(root: Part, text: str) -> bool:
+    """Two signs are needed, of which one may be the words: anybody may write about an undeliverable message."""
+    if any(part.content_type in REPORT_TYPES for part in root.walk()):
+        return True
+    if root.header("x-failed-recipients"):
+        return True
+    sender = root.header("from")
+    daemon = bool(_DAEMON.search(sender)) or sender.strip() in ("", "<>")
+    path = root.header("return-path").strip()
+    null_path = path == "<>" or "mailer-daemon" in path.lower()
+    if is_auto_reply(root) and not daemon:
+        return False
+    score = 2 * daemon + null_path + 2 * bool(_SUBJECT.search(root.header("subject")[:500]))
+    score += 2 * bool(_FAILURE.search(text)) + bool(find_reply(text))
+    return score >= 3 and (daemon or null_path or score >= 5)
+
+
+def _strangers(root: Part) -> frozenset[str]:
+    """Addresses in the report's own header: who wrote it and who gets it."""
+    fields = " ".join(root.header(name)[:2000] for name in ("from", "to", "return-path", "reply-to", "delivered-to"))
+    return frozenset(found.lower() for found in re.findall(r"[^\s<>()\",;:@]{1,64}@[^\s<>()\",;:@]{1,255}", fields))
+
+
+def _from_status(status: DeliveryStatus, root: Part, text: str, message_id: str, rules: Rules) -> Reading:
+    """A report for machines, with the words for people where its fields say little."""
+    mentions = {m.address.lower(): m.text for m in find_recipients(text, "", _strangers(root))}
+    alone = text if len(status.recipients) == 1 else ""
+    recipients = []
+    for entry in status.recipients:
+        if entry.action in _SUCCESS:
+            address = entry.address or entry.final_recipient
+            recipients.append(Bounced(address, entry.action, entry.status, "unknown", "other", "", entry.diagnostic))
+            continue
+        about = next((mentions[a.lower()] for a in (entry.final_recipient, entry.original_recipient) if a.lower() in mentions), alone)
+        recipients.append(_from_entry(entry, about, rules))
+    failed = any(r.action not in _SUCCESS for r in recipients)
+    return Reading("bounce" if failed else "delivered", tuple(recipients), status.envelope_id, message_id)
+
+
+def _from_entry(entry: RecipientStatus, about: str, rules: Rules) -> Bounced:
+    reply = find_reply(about)
+    said = find_enhanced(entry.diagnostic)
+    status = said if said and not said.endswith(".0.0") else entry.status
+    if status is None or _VAGUE.fullmatch(status):
+        heard = find_enhanced(reply)
+        status = heard if heard and not heard.endswith(".0.0") else status or heard
+    verdict = _judge((entry.diagnostic, reply, about), status, find_command(f"{entry.diagnostic}\n{about}"), rules)
+    action = "delayed" if entry.action == "delayed" else "failed"
+    diagnostic = entry.diagnostic or reply
+    address = entry.address or entry.final_recipient
+    return Bounced(address, action, status, verdict.type, verdict.reason, verdict.rule, diagnostic)
+
+
+def _from_text(mention: Mention, text: str, action: str, rules: Rules) -> Bounced:
+    reply = find_reply(mention.text)
+    status = find_enhanced(reply) or find_enhanced(mention.text)
+    if not status and not reply:
+        reply = find_reply(text)
+        status = find_enhanced(reply)
+    command = find_command(mention.text) or find_command(text)
+    verdict = _judge((reply, mention.text, text), status, command, rules)
+    return Bounced(mention.address, action, status, verdict.type, verdict.reason, verdict.rule, reply)
+
+
+def _judge(evidence: tuple[str, ...], status: str | None, command: str, rules: Rules) -> Verdict:
+    """The first piece of text whose words a rule knows decides; else what the numbers of the first piece say."""
+    verdicts = [rules.judge(find_code(text), status, text, command) for text in evidence if text]
+    spoken = next((verdict for verdict in verdicts if verdict.by_text), None)
+    numbered = next((verdict for verdict in verdicts if verdict.rule), None)
+    return spoken or numbered or rules.judge(None, status, "", command)
+
+
+def _complained(addresses: tuple[str, ...]) -> tuple[Bounced, ...]:
+    return tuple(Bounced(address, "complained", None, "unknown", "other", "", "") for address in addresses)
+
+
+def _from_ses(notification: SesNotification, rules: Rules) -> Reading:
+    addresses = tuple(r.address for r in notification.recipients)
+    if notification.kind == "Complaint":
+        complaint = Complaint("abuse", addresses, notification.message_id)
+        return Reading("complaint", _complained(addresses), "", notification.message_id, complaint)
+    recipients = []
+    for entry in notification.recipients:
+        status = find_enhanced(entry.diagnostic) or parse_status(entry.status)
+        verdict = _judge((entry.diagnostic, notification.sub_type), status, find_command(entry.diagnostic), rules)
+        action = "failed" if notification.kind == "Bounce" else "delivered"
+        recipients.append(Bounced(entry.address, action, status, verdict.type, verdict.reason, verdict.rule, entry.diagnostic))
+    kind: Kind = "bounce" if notification.kind == "Bounce" else "delivered"
+    return Reading(kind, tuple(recipients), "", notification.message_id)
