@@ -14,7 +14,7 @@ from mta.protocol.arf import Complaint, find_complaint, returned_headers
 from mta.protocol.autoreply import is_auto_reply
 from mta.protocol.bounce_text import Mention, find_command, find_recipients, find_reply, report_text
 from mta.protocol.dsn import REPORT_TYPES, DeliveryStatus, RecipientStatus, find_delivery_status, parse_status, read_delivery_status
-from mta.protocol.mime_parts import Part, parse_parts
+from mta.protocol.mime_parts import Part, parse_fields, parse_parts
 from mta.protocol.sns import SesNotification, find_notification
 from mta.protocol.verdict import BounceType, Rules, Verdict, find_code, find_enhanced
 
@@ -72,11 +72,11 @@ class Reading:
 
 def read_message(data: bytes, rules: Rules) -> Reading:
     """Reads a raw message; any bytes are a message."""
-    root = parse_parts(data)
+    root = _report_inside(parse_parts(data))
     complaint = find_complaint(root)
     if complaint:
         return Reading("complaint", _complained(complaint.recipients), "", complaint.message_id, complaint)
-    text = report_text(root)
+    text, returned = report_text(root)
     notification = find_notification(text)
     if notification:
         return _from_ses(notification, rules)
@@ -91,6 +91,10 @@ def read_message(data: bytes, rules: Rules) -> Reading:
     if any(part.content_type == "message/disposition-notification" for part in root.walk()):
         return Reading("auto_reply", message_id=message_id)
     mentions = find_recipients(text, root.header("x-failed-recipients"), _strangers(root))
+    if not mentions:  # nobody is named: to whom was the message that comes back?
+        fields = returned_headers(root) or parse_fields(returned)
+        mentions = find_recipients(next((v for n, v in fields if n == "to"), "")[:1000], "", frozenset())
+        mentions = [Mention(mention.address, text) for mention in mentions]
     if mentions and _is_bounce(root, text):
         action = "delayed" if _DELAY.search(text) else "failed"
         bounced = tuple(_from_text(mention, text, action, rules) for mention in mentions)
@@ -113,6 +117,14 @@ def _is_bounce(root: Part, text: str) -> bool:
     score = 2 * daemon + null_path + 2 * bool(_SUBJECT.search(root.header("subject")[:500]))
     score += 2 * bool(_FAILURE.search(text)) + bool(find_reply(text))
     return score >= 3 and (daemon or null_path or score >= 5)
+
+
+def _report_inside(root: Part) -> Part:
+    """A gateway may wrap a report into a message of its own; a person who forwards one has a name."""
+    if root.content_type == "multipart/report" or not _DAEMON.search(root.header("from")):
+        return root
+    messages = (part.parts[0] for part in root.walk() if part.content_type == "message/rfc822" and part.parts)
+    return next((m for m in messages if m.parameters.get("report-type", "").lower() == "delivery-status"), root)
 
 
 def _strangers(root: Part) -> frozenset[str]:

@@ -43,7 +43,7 @@ _NOT_RECIPIENTS = re.compile(r"(?:mailer-?daemon|post-?master|abuse|no-?reply|su
 _RETURNED = re.compile(
     r"(?:^[\s>]*(?:received|return-path|dkim-signature|x-received|arc-seal|domainkey-signature)\s?:)"
     r"|(?:^[\s>*=_-]*(?:[\w ,]{0,40}\b)?(?:cop(?:y|ies)|headers?) of (?:the|your|this) (?:original )?(?:message|mail|e-?mail)\b.{0,60}$)"
-    r"|(?:^[\s>*=_-]*(?:the )?(?:original|returned|unsent|undelivered|bounced|your) (?:message|mail|e-?mail)"
+    r"|(?:^[\s>*=_-]*(?:the )?(?:original|returned|unsent|undelivered|bounced) (?:message|mail|e-?mail)"
     r"(?: (?:follows?|headers?|info\w*|text|begins?|attached|below|is attached))*[\s.:*=_-]*$)"
     r"|(?:^[\s>*=_-]*(?:the )?(?:original )?(?:message|mail) (?:headers?|text|body)? ?follows?[\s.:*=_-]*$)"
     r"|(?:^[\s>*=_-]*the header of the original message\b)",
@@ -55,13 +55,15 @@ _COMMANDS = (
              r"|smtp transmission failure|after data\b"),
     ("MAIL", r"(?:after|to|our|pipelined) mail[ _]from|sender was rejected|\[mail_from\]|rejected mail from"),
     ("RCPT", r"rcpt[ _]to|rcpt command|reply to rcpt|smtp:rcpt|(?:not like|rejected|refused) (?:the )?recipient"
-             r"|has rejected address|recipient address rejected"),
-    ("EHLO", r"(?:after|to|the|sending) [eh][he]lo\b|initial connection|smtp greeting|connection greeting"),
+             r"|recipient address rejected"
+             r"|[45]\d\d[ :-]{1,2}(?:[45]\.\d\.\d{1,3} )?<[^<>\s]{3,320}>(?::|\.\.\.)"),
+    ("EHLO", r"(?:after|to|the|sending) [eh][he]lo\b|initial connection|my name was rejected|smtp greeting|connection greeting"),
 )  # fmt: skip
 _COMMAND_PATTERNS = tuple((name, re.compile(pattern, re.IGNORECASE)) for name, pattern in _COMMANDS)
 _SENT = re.compile(r"^[ \t]*(?:>>>|sent <<<)[ \t]*(mail|rcpt|data|ehlo|helo|\.)", re.IGNORECASE | re.MULTILINE)
 _REFUSED = re.compile(r"^[ \t]*(?:<<<|received >>>)[ \t]*[45]\d\d", re.IGNORECASE | re.MULTILINE)
-_REPLY = re.compile(r"(?<![\d.#=\[:/])(?<!id )[45]\d\d(?=[ -][^\s.]|:? ?#?[45]\.\d)")
+_NO_RECIPIENTS = re.compile(r"<<<[ \t]*5\d\d[^\n]{0,60}(?:valid recipients?|need rcpt)", re.IGNORECASE)  # pipelined RCPT
+_REPLY = re.compile(r"(?<![\d.#=\[:/])(?<!id )[45]\d\d(?=[ -][^\s.]|: |:? ?#?[45]\.\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,30 +74,30 @@ class Mention:
     text: str
 
 
-def report_text(root: Part) -> str:
-    """What the mailer itself wrote: the text parts up to where the returned message begins."""
+def report_text(root: Part) -> tuple[str, str]:
+    """What the mailer itself wrote, and the first text of the message that it returns ("" if that is a part of its own)."""
     parts = [part for part in root.walk() if part.content_type.startswith("text/") and not part.parts]
     plain = [p for p in parts if p.content_type not in ("text/html", "text/rfc822-headers", "text/rfc822-header")]
     chosen = [p for p in plain if p.body.strip()] or [p for p in parts if p.content_type == "text/html"]
     if not chosen and not root.parts:
         chosen = [Part(root.headers, "text/plain", root.parameters, root.body)]
     pieces: list[str] = []
+    returned = ""
     for part in chosen[:5]:
-        text, complete = before_returned(part.text()[:MAX_REPORT])
+        text, returned = split_returned(part.text()[:MAX_REPORT])
         pieces.append(text)
-        if not complete:
+        if returned:
             break
-    return "\n\n".join(pieces)[:MAX_REPORT]
+    return "\n\n".join(pieces)[:MAX_REPORT], returned
 
 
-def before_returned(text: str) -> tuple[str, bool]:
-    """The text before the returned message, and whether that was all of it."""
-    kept: list[str] = []
-    for line in text.split("\n"):
-        if any(line_kept.strip() for line_kept in kept[-3:]) and len(line) < 2000 and _RETURNED.match(line):
-            return "\n".join(kept), False
-        kept.append(line[:MAX_REASON])
-    return "\n".join(kept), True
+def split_returned(text: str) -> tuple[str, str]:
+    """The text before the returned message, and that message as far as it is there."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        if len(line) < 2000 and _RETURNED.match(line) and any(kept.strip() for kept in lines[max(0, number - 3) : number]):
+            return "\n".join(lines[:number]), "\n".join(lines[number:])
+    return text, ""
 
 
 def find_recipients(text: str, failed_header: str, strangers: frozenset[str]) -> list[Mention]:
@@ -145,7 +147,7 @@ def _block(lines: list[str], start: int, starts: list[int]) -> str:
 def find_command(text: str) -> str:
     """The SMTP command that was refused, as far as the text tells: EHLO, MAIL, RCPT, DATA or ""."""
     refused = _REFUSED.search(text)
-    if refused:
+    if refused and not _NO_RECIPIENTS.search(text):
         sent = [found[1].upper() for found in _SENT.finditer(text, 0, refused.start())]
         if sent:
             return "DATA" if sent[-1] == "." else sent[-1].replace("HELO", "EHLO")

@@ -186,6 +186,8 @@ def parse_fields(block: str) -> list[tuple[str, str]]:
                 fields[-1][1].append(line.strip())
             continue
         found = _FIELD.match(line)
+        if not found and fields and fields[-1][1][-1].endswith(";"):  # folded without the blank
+            fields[-1][1].append(line.strip())
         if found:
             if len(fields) >= MAX_HEADERS:
                 break

@@ -16,7 +16,7 @@ from mta.protocol.reply import Reply
 BounceType = Literal["hard", "soft", "unknown"]
 MAX_TEXT = 4000  # characters that are compared with the rules
 
-_CODE = re.compile(r"(?<![\d.#:=\[])([245]\d\d)(?=[ -]|$)")
+_CODE = re.compile(r"(?<![\d.#:=\[])([245]\d\d)(?=[ :-]|$)")
 _ENHANCED = re.compile(r"(?<![\d.])([245]\.\d{1,2}\.\d{1,3})(?![.\d])")
 _CODE_AND_ENHANCED = re.compile(r"(?<![\d.])[45]\d\d[- :]{1,3}['\"(#<]{0,2}([45]\.\d{1,2}\.\d{1,3})(?![.\d])")
 
@@ -48,7 +48,7 @@ class Rule:
             return False
         if self.codes and not (code and self.codes.fullmatch(str(code))):
             return False
-        if self.enhanced and not (enhanced and self.enhanced.fullmatch(enhanced)):
+        if self.enhanced and not self.enhanced.fullmatch(enhanced or ""):
             return False
         if self.text and not self.text.search(text):
             return False
@@ -68,7 +68,7 @@ class Rules:
         for rule in self.rules:
             if rule.matches(code, enhanced, text, command):
                 return Verdict(self.types.get(rule.reason, "unknown"), rule.reason, rule.name, rule.text is not None)
-        return Verdict("unknown", "other", "")
+        return Verdict(self.types.get("other", "unknown"), "other", "")
 
 
 def classify_reply(reply: Reply, rules: Rules) -> Verdict:
