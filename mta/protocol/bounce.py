@@ -29,14 +29,14 @@ _DAEMON = re.compile(
 _SUBJECT = re.compile(
     r"undeliver|returned? mail|returned to sender|return(?:ing)? message to sender|delivery (?:status )?(?:notification|failure|error|report|problem|has failed|failed|delay)"
     r"|fail(?:ure|ed) (?:notice|delivery|to deliver)|mail(?:er)? (?:delivery )?(?:fail|error|system error)|delivery failure|non[- ]?deliver|could not (?:be )?deliver|message (?:delivery )?(?:status|failed|delayed)"
-    r"|mail status report|nondeliverable|unzustellbar|rejected|delayed mail|warning: (?:could not send|message)|delivery attempt|failed mail|bounced? (?:mail|message)|loop alert|notification d.[ée]tat|avis de non|no entregad|mail failure"
+    r"|delivery warning|user unknown|mail status report|nondeliverable|unzustellbar|rejected|delayed mail|warning: (?:could not send|message)|delivery attempt|failed mail|bounced? (?:mail|message)|loop alert|notification d.[ée]tat|avis de non|no entregad|mail failure"
     r"|не доставлено|エラーメール|配信(?:でき|不能|エラー|失敗)|送信(?:でき|エラー)|退信|系统退信|메일 ?(?:전송|배달) ?실패|Automatisch bericht: niet",
     re.IGNORECASE,
 )
 _FAILURE = re.compile(
     r"(?:could|can)(?: ?not|n't) (?:be |yet be )?(?:deliver|sent|reach)|undeliverable|unable to (?:be )?deliver|(?:wasn't|was not|not be|not been|isn't|not) (?:able to )?(?:be )?deliver|permanent (?:fatal )?error|failed permanently"
     r"|delivery (?:to the following|of (?:your|the|this) (?:message|mail|e-?mail)).{0,60}(?:fail|delay|abort|could)|(?:did not|didn't) (?:reach|like)|delivery (?:has )?(?:failed|errors?|problems)|had (?:delivery|permanent|transient|fatal)|following address(?:es)?\W{0,6}\w* ?(?:failed|had|were)|was not delivered|message delivery failed|returned (?:to you|mail)|failed to deliver|could not deliver"
-    r"|failure reasons?|rejected by|was rejected|non-?delivered|delivery failure|error (?:has )?occurred|addresses were incorrectly|incorrectly constructed|transcript of (?:the )?session|unknown user|user unknown|invalid (?:final|recipient)|did not (?:accept|reach)|following reason|delivery to .{0,80} failed|problem delivering|bounced|remote host said|duplicated message-id|送信できません|配信できません|配達できません|не может быть доставлено|konnte nicht|n'a pas pu|no se pudo|non è stato|non (?:recapitabile|consegnat)|não (?:pôde|foi)|無法|无法",
+    r"|failed recipients?\b|non-?delivery report|no such user here|intended recipient|has been returned because|automatically rejected|postponed due|failure reasons?|rejected by|was rejected|non-?delivered|delivery failure|error (?:has )?occurred|addresses were incorrectly|incorrectly constructed|transcript of (?:the )?session|unknown user|user unknown|invalid (?:final|recipient)|did not (?:accept|reach)|following reason|delivery to .{0,80} failed|problem delivering|bounced|remote host said|duplicated message-id|送信できません|配信できません|配達できません|не может быть доставлено|konnte nicht|n'a pas pu|no se pudo|non è stato|non (?:recapitabile|consegnat)|não (?:pôde|foi)|無法|无法",
     re.IGNORECASE,
 )  # fmt: skip
 _DELAY = re.compile(
@@ -88,22 +88,24 @@ def read_message(data: bytes, rules: Rules) -> Reading:
         status = inline if inline and inline.recipients else status
     if status and status.recipients:
         return _from_status(status, root, text, message_id, rules)
-    if any(part.content_type == "message/disposition-notification" for part in root.walk()):
-        return Reading("auto_reply", message_id=message_id)
     mentions = find_recipients(text, root.header("x-failed-recipients"), _strangers(root))
     if not mentions:  # nobody is named: to whom was the message that comes back?
         fields = returned_headers(root) or parse_fields(returned)
         mentions = find_recipients(next((v for n, v in fields if n == "to"), "")[:1000], "", frozenset())
         mentions = [Mention(mention.address, text) for mention in mentions]
-    if mentions and _is_bounce(root, text):
+    if mentions and _is_bounce(root, text, bool(message_id or returned)):
         action = "delayed" if _DELAY.search(text) else "failed"
         bounced = tuple(_from_text(mention, text, action, rules) for mention in mentions)
         return Reading("bounce", bounced, status.envelope_id if status else "", message_id)
-    return Reading("auto_reply" if is_auto_reply(root) else "message")
+    receipt = any(part.content_type == "message/disposition-notification" for part in root.walk())
+    return Reading("auto_reply" if receipt or is_auto_reply(root) else "message", message_id=message_id)
 
 
-def _is_bounce(root: Part, text: str) -> bool:
-    """Two signs are needed, of which one may be the words: anybody may write about an undeliverable message."""
+def _is_bounce(root: Part, text: str, returns: bool) -> bool:
+    """Several signs are needed: anybody may write about mail, or parcels, that could not be delivered.
+
+    `returns` tells that the message brings another one back.
+    """
     if any(part.content_type in REPORT_TYPES for part in root.walk()):
         return True
     if root.header("x-failed-recipients"):
@@ -115,7 +117,7 @@ def _is_bounce(root: Part, text: str) -> bool:
     if is_auto_reply(root) and not daemon:
         return False
     score = 2 * daemon + null_path + 2 * bool(_SUBJECT.search(root.header("subject")[:500]))
-    score += 2 * bool(_FAILURE.search(text)) + bool(find_reply(text))
+    score += 2 * bool(_FAILURE.search(text)) + bool(find_reply(text)) + returns
     return score >= 3 and (daemon or null_path or score >= 5)
 
 
