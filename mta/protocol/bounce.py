@@ -177,11 +177,12 @@ def _from_text(mention: Mention, text: str, action: str, rules: Rules) -> Bounce
 
 
 def _judge(evidence: tuple[str, ...], status: str | None, command: str, rules: Rules) -> Verdict:
-    """The first piece of text whose words a rule knows decides; else what the numbers of the first piece say."""
+    """The first piece of text whose words a rule knows decides, "trouble over there" last; else the numbers do."""
     verdicts = [rules.judge(find_code(text), status, text, command) for text in evidence if text]
-    spoken = next((verdict for verdict in verdicts if verdict.by_text), None)
-    numbered = next((verdict for verdict in verdicts if verdict.rule), None)
-    return spoken or numbered or rules.judge(None, status, "", command)
+    spoken = [verdict for verdict in verdicts if verdict.by_text]
+    precise = [verdict for verdict in spoken if verdict.reason != "system"]
+    numbered = [verdict for verdict in verdicts if verdict.rule]
+    return next(iter(precise or spoken or numbered), None) or rules.judge(None, status, "", command)
 
 
 def _complained(addresses: tuple[str, ...]) -> tuple[Bounced, ...]:

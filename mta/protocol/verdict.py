@@ -46,7 +46,7 @@ class Rule:
     def matches(self, code: int | None, enhanced: str | None, text: str, command: str) -> bool:
         if self.commands and command not in self.commands:
             return False
-        if self.codes and not (code and self.codes.fullmatch(str(code))):
+        if self.codes and not self.codes.fullmatch(str(code or "")):
             return False
         if self.enhanced and not self.enhanced.fullmatch(enhanced or ""):
             return False
