@@ -9,8 +9,17 @@ from mta.protocol.dsn import clean_address
 from mta.protocol.mime_parts import Part, decode_bytes, parse_fields
 
 _MESSAGE_ID = re.compile(r"message-id of\s+<?([^\s<>]{3,250})", re.IGNORECASE)
-_COMPLAINT_SUBJECT = re.compile(r"^\s*(?:complaint about message from|(?:\w+ ){0,3}(?:abuse|spam|feedback[ -]loop) (?:report|complaint))", re.IGNORECASE)
-_RECIPIENT_FIELDS = ("original-rcpt-to", "removal-recipient", "x-hmxmroriginalrecipient", "x-original-rcpt-to", "x-rcpt-to")
+_COMPLAINT_SUBJECT = re.compile(
+    r"^\s*(?:complaint about message from|(?:\w+ ){0,3}(?:abuse|spam|feedback[ -]loop) (?:report|complaint))",
+    re.IGNORECASE,
+)
+_RECIPIENT_FIELDS = (
+    "original-rcpt-to",
+    "removal-recipient",
+    "x-hmxmroriginalrecipient",
+    "x-original-rcpt-to",
+    "x-rcpt-to",
+)
 _RETURNED = ("message/rfc822", "message/global", "text/rfc822-headers", "text/rfc822-header", "message/rfc822-headers")
 
 

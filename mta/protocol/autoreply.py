@@ -8,15 +8,46 @@ from mta.protocol.mime_parts import Part
 
 _SUBJECT = re.compile(
     r"^\s*(?:(?:re|aw|sv|antw)\s*:\s*)?(?:"
-    r"auto(?:matic|mated|matisch\w*|mática|matique|matisk\w*|matyczna)?[ :_-]*(?:re(?:ply|sponse|sponder|spuesta)|antwort|svar|odpowied)"
-    r"|out[ -]of[ -](?:the[ -])?office|\W{0,3}ooo\b|away (?:from|until|till)|on (?:vacation|holiday|leave)\b|vacation (?:reply|notice|message)"
-    r"|abwesen|nicht im (?:b[uü]ro|hause)|r[ée]ponse automatique|absence du bureau|respuesta autom|fuera de (?:la )?oficina"
-    r"|resposta autom|risposta automatica|fuori (?:sede|ufficio)|automatisch antwoord|afwezig|autosvar|fr[åa]nvaro|poissa"
-    r"|автоответ|自動(?:応答|返信)|不在|自动(?:回复|答复)|자동 ?(?:회신|응답|답장)"
-    r")",
+    + "|".join(
+        (
+            r"auto(?:matic|mated|matisch\w*|mática|matique|matisk\w*|matyczna)?[ :_-]*re(?:ply|sponse|sponder|spuesta)",
+            r"auto(?:matisch\w*|matisk\w*|matyczna)?[ :_-]*(?:antwo|svar|odpowied)",
+            r"out[ -]of[ -](?:the[ -])?office",
+            r"\W{0,3}ooo\b",
+            r"away (?:from|until|till)",
+            r"on (?:vacation|holiday|leave)\b",
+            r"vacation (?:reply|notice|message)",
+            r"abwesen",
+            r"nicht im (?:b[uü]ro|hause)",
+            r"r[ée]ponse automatique",
+            r"absence du bureau",
+            r"respuesta autom",
+            r"fuera de (?:la )?oficina",
+            r"resposta autom",
+            r"risposta automatica",
+            r"fuori (?:sede|ufficio)",
+            r"afwezig",
+            r"autosvar",
+            r"fr[åa]nvaro",
+            r"poissa",
+            r"автоответ",
+            r"自動(?:応答|返信)",
+            r"不在",
+            r"自动(?:回复|答复)",
+            r"자동 ?(?:회신|응답|답장)",
+        )
+    )
+    + ")",
     re.IGNORECASE,
 )
-_ANSWER_FIELDS = ("x-autoreply", "x-autorespond", "x-autoresponse", "x-auto-reply-from", "x-mail-autoreply", "x-amazon-auto-reply")
+_ANSWER_FIELDS = (
+    "x-autoreply",
+    "x-autorespond",
+    "x-autoresponse",
+    "x-auto-reply-from",
+    "x-mail-autoreply",
+    "x-amazon-auto-reply",
+)
 _PRECEDENCE = ("auto_reply", "auto-reply")
 
 

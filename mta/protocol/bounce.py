@@ -12,8 +12,15 @@ from typing import Literal
 
 from mta.protocol.arf import Complaint, find_complaint, returned_headers
 from mta.protocol.autoreply import is_auto_reply
+from mta.protocol.bounce_signs import from_daemon, is_bounce, is_delay
 from mta.protocol.bounce_text import Mention, find_command, find_recipients, find_reply, report_text
-from mta.protocol.dsn import REPORT_TYPES, DeliveryStatus, RecipientStatus, find_delivery_status, parse_status, read_delivery_status
+from mta.protocol.dsn import (
+    DeliveryStatus,
+    RecipientStatus,
+    find_delivery_status,
+    parse_status,
+    read_delivery_status,
+)
 from mta.protocol.mime_parts import Part, parse_fields, parse_parts
 from mta.protocol.sns import SesNotification, find_notification
 from mta.protocol.verdict import BounceType, Rules, Verdict, find_code, find_enhanced
@@ -21,28 +28,6 @@ from mta.protocol.verdict import BounceType, Rules, Verdict, find_code, find_enh
 Kind = Literal["bounce", "complaint", "auto_reply", "delivered", "message"]
 
 _SUCCESS = ("delivered", "relayed", "expanded", "deliverable")
-_DAEMON = re.compile(
-    r"mailer[-_. ]?daemon|post[-_. ]?master|mail[-_. ]?deliver|delivery (?:sub)?system|mail(?:er)? system|mailerdaemon|system administrator"
-    r"|maildaemon|mdaemon|mail[-_. ]administrator|interscan|maiservice|bounce",
-    re.IGNORECASE,
-)
-_SUBJECT = re.compile(
-    r"undeliver|returned? mail|returned to sender|return(?:ing)? message to sender|delivery (?:status )?(?:notification|failure|error|report|problem|has failed|failed|delay)"
-    r"|fail(?:ure|ed) (?:notice|delivery|to deliver)|mail(?:er)? (?:delivery )?(?:fail|error|system error)|delivery failure|non[- ]?deliver|could not (?:be )?deliver|message (?:delivery )?(?:status|failed|delayed)"
-    r"|delivery warning|user unknown|mail status report|nondeliverable|unzustellbar|rejected|delayed mail|warning: (?:could not send|message)|delivery attempt|failed mail|bounced? (?:mail|message)|loop alert|notification d.[ée]tat|avis de non|no entregad|mail failure"
-    r"|не доставлено|エラーメール|配信(?:でき|不能|エラー|失敗)|送信(?:でき|エラー)|退信|系统退信|메일 ?(?:전송|배달) ?실패|Automatisch bericht: niet",
-    re.IGNORECASE,
-)
-_FAILURE = re.compile(
-    r"(?:could|can)(?: ?not|n't) (?:be |yet be )?(?:deliver|sent|reach)|undeliverable|unable to (?:be )?deliver|(?:wasn't|was not|not be|not been|isn't|not) (?:able to )?(?:be )?deliver|permanent (?:fatal )?error|failed permanently"
-    r"|delivery (?:to the following|of (?:your|the|this) (?:message|mail|e-?mail)).{0,60}(?:fail|delay|abort|could)|(?:did not|didn't) (?:reach|like)|delivery (?:has )?(?:failed|errors?|problems)|had (?:delivery|permanent|transient|fatal)|following address(?:es)?\W{0,6}\w* ?(?:failed|had|were)|was not delivered|message delivery failed|returned (?:to you|mail)|failed to deliver|could not deliver"
-    r"|failed recipients?\b|non-?delivery report|no such user here|intended recipient|has been returned because|automatically rejected|postponed due|failure reasons?|rejected by|was rejected|non-?delivered|delivery failure|error (?:has )?occurred|addresses were incorrectly|incorrectly constructed|transcript of (?:the )?session|unknown user|user unknown|invalid (?:final|recipient)|did not (?:accept|reach)|following reason|delivery to .{0,80} failed|problem delivering|bounced|remote host said|duplicated message-id|送信できません|配信できません|配達できません|не может быть доставлено|konnte nicht|n'a pas pu|no se pudo|non è stato|non (?:recapitabile|consegnat)|não (?:pôde|foi)|無法|无法",
-    re.IGNORECASE,
-)  # fmt: skip
-_DELAY = re.compile(
-    r"warning (?:message )?only|need not resend|not need to resend|will (?:be retried|keep trying|continue to (?:try|retry)|try again)|still (?:being retried|trying)|has been delayed|delivery .{0,20}delayed|be retried (?:for|until)|temporary failure",
-    re.IGNORECASE,
-)
 _VAGUE = re.compile(r"[45]\.(?:0\.0|4\.7|5\.0)")
 
 
@@ -61,7 +46,7 @@ class Bounced:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a message is. `message_id` is that of the message it returns, `envelope_id` our ENVID come back (RFC 3461)."""
+    """What a message is; `message_id` is that of the message it returns, `envelope_id` our ENVID (RFC 3461)."""
 
     kind: Kind
     recipients: tuple[Bounced, ...] = ()
@@ -93,37 +78,17 @@ def read_message(data: bytes, rules: Rules) -> Reading:
         fields = returned_headers(root) or parse_fields(returned)
         mentions = find_recipients(next((v for n, v in fields if n == "to"), "")[:1000], "", frozenset())
         mentions = [Mention(mention.address, text) for mention in mentions]
-    if mentions and _is_bounce(root, text, bool(message_id or returned)):
-        action = "delayed" if _DELAY.search(text) else "failed"
+    if mentions and is_bounce(root, text, bool(message_id or returned)):
+        action = "delayed" if is_delay(text) else "failed"
         bounced = tuple(_from_text(mention, text, action, rules) for mention in mentions)
         return Reading("bounce", bounced, status.envelope_id if status else "", message_id)
     receipt = any(part.content_type == "message/disposition-notification" for part in root.walk())
     return Reading("auto_reply" if receipt or is_auto_reply(root) else "message", message_id=message_id)
 
 
-def _is_bounce(root: Part, text: str, returns: bool) -> bool:
-    """Several signs are needed: anybody may write about mail, or parcels, that could not be delivered.
-
-    `returns` tells that the message brings another one back.
-    """
-    if any(part.content_type in REPORT_TYPES for part in root.walk()):
-        return True
-    if root.header("x-failed-recipients"):
-        return True
-    sender = root.header("from")
-    daemon = bool(_DAEMON.search(sender)) or sender.strip() in ("", "<>")
-    path = root.header("return-path").strip()
-    null_path = path == "<>" or "mailer-daemon" in path.lower()
-    if is_auto_reply(root) and not daemon:
-        return False
-    score = 2 * daemon + null_path + 2 * bool(_SUBJECT.search(root.header("subject")[:500]))
-    score += 2 * bool(_FAILURE.search(text)) + bool(find_reply(text)) + returns
-    return score >= 3 and (daemon or null_path or score >= 5)
-
-
 def _report_inside(root: Part) -> Part:
     """A gateway may wrap a report into a message of its own; a person who forwards one has a name."""
-    if root.content_type == "multipart/report" or not _DAEMON.search(root.header("from")):
+    if root.content_type == "multipart/report" or not from_daemon(root):
         return root
     messages = (part.parts[0] for part in root.walk() if part.content_type == "message/rfc822" and part.parts)
     return next((m for m in messages if m.parameters.get("report-type", "").lower() == "delivery-status"), root)
@@ -145,7 +110,10 @@ def _from_status(status: DeliveryStatus, root: Part, text: str, message_id: str,
             address = entry.address or entry.final_recipient
             recipients.append(Bounced(address, entry.action, entry.status, "unknown", "other", "", entry.diagnostic))
             continue
-        about = next((mentions[a.lower()] for a in (entry.final_recipient, entry.original_recipient) if a.lower() in mentions), alone)
+        about = next(
+            (mentions[a.lower()] for a in (entry.final_recipient, entry.original_recipient) if a.lower() in mentions),
+            alone,
+        )
         recipients.append(_from_entry(entry, about, rules))
     failed = any(r.action not in _SUCCESS for r in recipients)
     return Reading("bounce" if failed else "delivered", tuple(recipients), status.envelope_id, message_id)
@@ -199,6 +167,8 @@ def _from_ses(notification: SesNotification, rules: Rules) -> Reading:
         status = find_enhanced(entry.diagnostic) or parse_status(entry.status)
         verdict = _judge((entry.diagnostic, notification.sub_type), status, find_command(entry.diagnostic), rules)
         action = "failed" if notification.kind == "Bounce" else "delivered"
-        recipients.append(Bounced(entry.address, action, status, verdict.type, verdict.reason, verdict.rule, entry.diagnostic))
+        recipients.append(
+            Bounced(entry.address, action, status, verdict.type, verdict.reason, verdict.rule, entry.diagnostic)
+        )
     kind: Kind = "bounce" if notification.kind == "Bounce" else "delivered"
     return Reading(kind, tuple(recipients), "", notification.message_id)

@@ -16,7 +16,9 @@ MAX_RECIPIENTS = 1000
 MAX_REASON = 2000
 
 _LOCAL = r"[^\s<>()\[\]\"',:;@|\\]{1,64}"
-_ADDRESS = rf"{_LOCAL}@[A-Za-z0-9\u0080-\U0010ffff](?:[A-Za-z0-9.\u0080-\U0010ffff_-]{{0,253}}[A-Za-z0-9\u0080-\U0010ffff])?"
+_ADDRESS = (
+    rf"{_LOCAL}@[A-Za-z0-9\u0080-\U0010ffff](?:[A-Za-z0-9.\u0080-\U0010ffff_-]{{0,253}}[A-Za-z0-9\u0080-\U0010ffff])?"
+)
 _QUOTED = rf"[\"'<(\[]{{0,2}}(?P<address>{_ADDRESS})[\"'>)\]]{{0,2}}"
 
 # Where a recipient is named, the surest first. Each is searched in one line; only the first kind that finds any is used.
@@ -62,7 +64,9 @@ _COMMANDS = (
 _COMMAND_PATTERNS = tuple((name, re.compile(pattern, re.IGNORECASE)) for name, pattern in _COMMANDS)
 _SENT = re.compile(r"^[ \t]*(?:>>>|sent <<<)[ \t]*(mail|rcpt|data|ehlo|helo|\.)", re.IGNORECASE | re.MULTILINE)
 _REFUSED = re.compile(r"^[ \t]*(?:<<<|received >>>)[ \t]*[45]\d\d", re.IGNORECASE | re.MULTILINE)
-_NO_RECIPIENTS = re.compile(r"<<<[ \t]*5\d\d[^\n]{0,60}(?:valid recipients?|need rcpt)", re.IGNORECASE)  # pipelined RCPT
+_NO_RECIPIENTS = re.compile(
+    r"<<<[ \t]*5\d\d[^\n]{0,60}(?:valid recipients?|need rcpt)", re.IGNORECASE
+)  # pipelined RCPT
 _REPLY = re.compile(r"(?<![\d.#=\[:/])(?<!id )[45]\d\d(?=[ -][^\s.]|: |:? ?#?[45]\.\d)")
 
 
@@ -95,7 +99,11 @@ def split_returned(text: str) -> tuple[str, str]:
     """The text before the returned message, and that message as far as it is there."""
     lines = text.split("\n")
     for number, line in enumerate(lines):
-        if len(line) < 2000 and _RETURNED.match(line) and any(kept.strip() for kept in lines[max(0, number - 3) : number]):
+        if (
+            len(line) < 2000
+            and _RETURNED.match(line)
+            and any(kept.strip() for kept in lines[max(0, number - 3) : number])
+        ):
             return "\n".join(lines[:number]), "\n".join(lines[number:])
     return text, ""
 

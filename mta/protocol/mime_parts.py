@@ -30,6 +30,7 @@ _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,40})\?([BbQq])\?([^?\s]{0,500})\?=")
 _BETWEEN_WORDS = re.compile(r"(\?=)[ \t]+(?==\?)")
 _MESSAGE_TYPES = ("message/rfc822", "message/global")
 _UNENCODED = ("", "7bit", "8bit", "binary")
+_NO_CHARSETS = ("punycode", "idna", "unicode-escape", "raw-unicode-escape", "undefined")  # Python's own; slow or unsafe
 _LINE_TAG = re.compile(r"</?(?:br|p|div|tr|td|th|li|ul|table|h[1-6]|pre|blockquote)\b[^<>]*>", re.IGNORECASE)
 _HIDDEN = re.compile(r"<(style|script)\b[^<>]*>[^<]*</\1\s*>", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
@@ -227,9 +228,9 @@ def decode_bytes(raw: bytes, charset: str) -> str:
     """Text in `charset` where that works, else UTF-8, else Latin-1, which always works."""
     for name in (charset, "utf-8"):
         try:
-            if name and codecs.lookup(name)._is_text_encoding:
+            if name and codecs.lookup(name).name not in _NO_CHARSETS:
                 return raw.decode(name)
-        except (LookupError, UnicodeError, ValueError):
+        except (LookupError, ValueError):
             continue
     return raw.decode("latin-1")
 

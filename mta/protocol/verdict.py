@@ -77,7 +77,7 @@ def classify_reply(reply: Reply, rules: Rules) -> Verdict:
 
 
 def normalize(text: str) -> str:
-    """One line in lower case: rules need not care how a peer folded its reply, nor about codes repeated on each line."""
+    """One line in lower case, without the code that a peer repeats on each line of its reply."""
     text = " ".join(text[:MAX_TEXT].lower().split())
     found = _CODE.search(text)
     if found:
