@@ -7,7 +7,7 @@ what a refusal means is judged by the ordered rules of protocol/verdict. Never r
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from mta.protocol.arf import Complaint, find_complaint, returned_headers
@@ -67,20 +67,25 @@ def read_message(data: bytes, rules: Rules) -> Reading:
         return _from_ses(notification, rules)
     message_id = next((v.strip("<> ") for n, v in returned_headers(root) if n == "message-id"), "")
     status = find_delivery_status(root)
-    if status is None or not status.recipients:
-        dedented = "\n".join(line.strip() for line in text.split("\n"))
-        inline = read_delivery_status(dedented) if "final-recipient" in dedented.lower() else None
-        status = inline if inline and inline.recipients else status
+    returns = bool(message_id or returned)
+    if (
+        (status is None or not status.recipients)
+        and "final-recipient" in text.lower()
+        and is_bounce(root, text, returns)
+    ):
+        inline = read_delivery_status("\n".join(line.strip() for line in text.split("\n")))
+        status = inline if inline.recipients else status
+    judge = _Judge(rules, text)
     if status and status.recipients:
-        return _from_status(status, root, text, message_id, rules)
+        return _from_status(status, root, judge, message_id)
     mentions = find_recipients(text, root.header("x-failed-recipients"), _strangers(root))
     if not mentions:  # nobody is named: to whom was the message that comes back?
         fields = returned_headers(root) or parse_fields(returned)
         mentions = find_recipients(next((v for n, v in fields if n == "to"), "")[:1000], "", frozenset())
         mentions = [Mention(mention.address, text) for mention in mentions]
-    if mentions and is_bounce(root, text, bool(message_id or returned)):
+    if mentions and is_bounce(root, text, returns):
         action = "delayed" if is_delay(text) else "failed"
-        bounced = tuple(_from_text(mention, text, action, rules) for mention in mentions)
+        bounced = tuple(_from_text(mention, action, judge) for mention in mentions)
         return Reading("bounce", bounced, status.envelope_id if status else "", message_id)
     receipt = any(part.content_type == "message/disposition-notification" for part in root.walk())
     return Reading("auto_reply" if receipt or is_auto_reply(root) else "message", message_id=message_id)
@@ -100,57 +105,77 @@ def _strangers(root: Part) -> frozenset[str]:
     return frozenset(found.lower() for found in re.findall(r"[^\s<>()\",;:@]{1,64}@[^\s<>()\",;:@]{1,255}", fields))
 
 
-def _from_status(status: DeliveryStatus, root: Part, text: str, message_id: str, rules: Rules) -> Reading:
+@dataclass(slots=True)
+class _Judge:
+    """The rules, and the words of the whole report: these are read once, not once a recipient."""
+
+    rules: Rules
+    text: str
+    reply: str = ""
+    command: str = ""
+    known: dict[tuple[str, str | None, str], Verdict] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.reply, self.command = find_reply(self.text), find_command(self.text)
+
+    def weigh(self, evidence: tuple[str, ...], status: str | None, command: str) -> Verdict:
+        """The first piece whose words a rule knows decides, "trouble over there" last; else the numbers do."""
+        verdicts = [self._judged(text, status, command) for text in evidence if text]
+        spoken = [verdict for verdict in verdicts if verdict.by_text]
+        precise = [verdict for verdict in spoken if verdict.reason != "system"]
+        numbered = [verdict for verdict in verdicts if verdict.rule]
+        return next(iter(precise or spoken or numbered), None) or self._judged("", status, command)
+
+    def _judged(self, text: str, status: str | None, command: str) -> Verdict:
+        key = (text, status, command)
+        if key not in self.known:
+            self.known[key] = self.rules.judge(find_code(text), status, text, command)
+        return self.known[key]
+
+
+def _from_status(status: DeliveryStatus, root: Part, judge: _Judge, message_id: str) -> Reading:
     """A report for machines, with the words for people where its fields say little."""
-    mentions = {m.address.lower(): m.text for m in find_recipients(text, "", _strangers(root))}
-    alone = text if len(status.recipients) == 1 else ""
+    mentions = {m.address.lower(): m.text for m in find_recipients(judge.text, "", _strangers(root))}
+    alone = judge.text if len(status.recipients) == 1 else ""
     recipients = []
     for entry in status.recipients:
-        if entry.action in _SUCCESS:
-            address = entry.address or entry.final_recipient
-            recipients.append(Bounced(address, entry.action, entry.status, "unknown", "other", "", entry.diagnostic))
-            continue
-        about = next(
-            (mentions[a.lower()] for a in (entry.final_recipient, entry.original_recipient) if a.lower() in mentions),
-            alone,
-        )
-        recipients.append(_from_entry(entry, about, rules))
+        names = (entry.final_recipient.lower(), entry.original_recipient.lower())
+        about = next((mentions[name] for name in names if name in mentions), alone)
+        recipients.append(_succeeded(entry) if entry.action in _SUCCESS else _from_entry(entry, about, judge))
     failed = any(r.action not in _SUCCESS for r in recipients)
     return Reading("bounce" if failed else "delivered", tuple(recipients), status.envelope_id, message_id)
 
 
-def _from_entry(entry: RecipientStatus, about: str, rules: Rules) -> Bounced:
-    reply = find_reply(about)
+def _succeeded(entry: RecipientStatus) -> Bounced:
+    address = entry.address or entry.final_recipient
+    return Bounced(address, entry.action, entry.status, "unknown", "other", "", entry.diagnostic)
+
+
+def _from_entry(entry: RecipientStatus, about: str, judge: _Judge) -> Bounced:
+    whole = about is judge.text
+    reply = judge.reply if whole else find_reply(about)
     said = find_enhanced(entry.diagnostic)
     status = said if said and not said.endswith(".0.0") else entry.status
     if status is None or _VAGUE.fullmatch(status):
         heard = find_enhanced(reply)
         status = heard if heard and not heard.endswith(".0.0") else status or heard
-    verdict = _judge((entry.diagnostic, reply, about), status, find_command(f"{entry.diagnostic}\n{about}"), rules)
+    command = find_command(f"{entry.diagnostic}\n{about}")
+    verdict = judge.weigh((entry.diagnostic, reply, about), status, command)
     action = "delayed" if entry.action == "delayed" else "failed"
-    diagnostic = entry.diagnostic or reply
     address = entry.address or entry.final_recipient
-    return Bounced(address, action, status, verdict.type, verdict.reason, verdict.rule, diagnostic)
+    return Bounced(address, action, status, verdict.type, verdict.reason, verdict.rule, entry.diagnostic or reply)
 
 
-def _from_text(mention: Mention, text: str, action: str, rules: Rules) -> Bounced:
-    reply = find_reply(mention.text)
+def _from_text(mention: Mention, action: str, judge: _Judge) -> Bounced:
+    whole = mention.text is judge.text
+    reply = judge.reply if whole else find_reply(mention.text)
     status = find_enhanced(reply) or find_enhanced(mention.text)
     if not status and not reply:
-        reply = find_reply(text)
+        reply = judge.reply
         status = find_enhanced(reply)
-    command = find_command(mention.text) or find_command(text)
-    verdict = _judge((reply, mention.text, text), status, command, rules)
+    command = ("" if whole else find_command(mention.text)) or judge.command
+    verdict = judge.weigh((reply, mention.text, judge.text), status, command)
     return Bounced(mention.address, action, status, verdict.type, verdict.reason, verdict.rule, reply)
-
-
-def _judge(evidence: tuple[str, ...], status: str | None, command: str, rules: Rules) -> Verdict:
-    """The first piece of text whose words a rule knows decides, "trouble over there" last; else the numbers do."""
-    verdicts = [rules.judge(find_code(text), status, text, command) for text in evidence if text]
-    spoken = [verdict for verdict in verdicts if verdict.by_text]
-    precise = [verdict for verdict in spoken if verdict.reason != "system"]
-    numbered = [verdict for verdict in verdicts if verdict.rule]
-    return next(iter(precise or spoken or numbered), None) or rules.judge(None, status, "", command)
 
 
 def _complained(addresses: tuple[str, ...]) -> tuple[Bounced, ...]:
@@ -163,9 +188,10 @@ def _from_ses(notification: SesNotification, rules: Rules) -> Reading:
         complaint = Complaint("abuse", addresses, notification.message_id)
         return Reading("complaint", _complained(addresses), "", notification.message_id, complaint)
     recipients = []
+    judge = _Judge(rules, notification.sub_type)
     for entry in notification.recipients:
         status = find_enhanced(entry.diagnostic) or parse_status(entry.status)
-        verdict = _judge((entry.diagnostic, notification.sub_type), status, find_command(entry.diagnostic), rules)
+        verdict = judge.weigh((entry.diagnostic, notification.sub_type), status, find_command(entry.diagnostic))
         action = "failed" if notification.kind == "Bounce" else "delivered"
         recipients.append(
             Bounced(entry.address, action, status, verdict.type, verdict.reason, verdict.rule, entry.diagnostic)

@@ -125,13 +125,15 @@ _DELAY = _any(
     r"temporary failure",
 )
 
+_CONVERSATION = re.compile(r"\s*(?:re|aw|sv|antw|fwd?|wg|tr|rv|enc)\s*:", re.IGNORECASE)  # a person answers or forwards
+
 
 def is_bounce(root: Part, text: str, returns: bool) -> bool:
     """Whether `text`, the words of `root`, report a failure. `returns`: it brings another message back."""
     if root.header("x-failed-recipients") or any(part.content_type in REPORT_TYPES for part in root.walk()):
         return True
     daemon = from_daemon(root)
-    if is_auto_reply(root) and not daemon:
+    if not daemon and (is_auto_reply(root) or _CONVERSATION.match(root.header("subject"))):
         return False
     path = root.header("return-path").strip().lower()
     null_path = path == "<>" or "mailer-daemon" in path

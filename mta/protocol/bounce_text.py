@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from mta.protocol.mime_parts import Part
 
 MAX_REPORT = 64 * 1024  # characters: the report itself is short, what follows is the returned message
-MAX_RECIPIENTS = 1000
+MAX_RECIPIENTS = 200
 MAX_REASON = 2000
 
 _LOCAL = r"[^\s<>()\[\]\"',:;@|\\]{1,64}"
@@ -21,7 +21,7 @@ _ADDRESS = (
 )
 _QUOTED = rf"[\"'<(\[]{{0,2}}(?P<address>{_ADDRESS})[\"'>)\]]{{0,2}}"
 
-# Where a recipient is named, the surest first. Each is searched in one line; only the first kind that finds any is used.
+# Where a recipient is named, in one line; the surest first, and only the first kind that finds any is used.
 _NAMED: tuple[tuple[re.Pattern[str], ...], ...] = (
     (
         re.compile(rf"^\s*(?:[*>-]+\s+)?{_QUOTED}\s*[:;,]?(?:\s+{_QUOTED.replace('address', 'again')})?\s*$"),
@@ -44,7 +44,8 @@ _NOT_RECIPIENTS = re.compile(r"(?:mailer-?daemon|post-?master|abuse|no-?reply|su
 # Lines after which the returned message stands.
 _RETURNED = re.compile(
     r"(?:^[\s>]*(?:received|return-path|dkim-signature|x-received|arc-seal|domainkey-signature)\s?:)"
-    r"|(?:^[\s>*=_-]*(?:[\w ,]{0,40}\b)?(?:cop(?:y|ies)|headers?) of (?:the|your|this) (?:original )?(?:message|mail|e-?mail)\b.{0,60}$)"
+    r"|(?:^[\s>*=_-]*(?:[\w ,]{0,40}\b)?(?:cop(?:y|ies)|headers?) of (?:the|your|this)"
+    r" (?:original )?(?:message|mail|e-?mail)\b.{0,60}$)"
     r"|(?:^[\s>*=_-]*(?:the )?(?:original|returned|unsent|undelivered|bounced) (?:message|mail|e-?mail)"
     r"(?: (?:follows?|headers?|info\w*|text|begins?|attached|below|is attached))*[\s.:*=_-]*$)"
     r"|(?:^[\s>*=_-]*(?:the )?(?:original )?(?:message|mail) (?:headers?|text|body)? ?follows?[\s.:*=_-]*$)"
@@ -59,7 +60,8 @@ _COMMANDS = (
     ("RCPT", r"rcpt[ _]to|rcpt command|reply to rcpt|smtp:rcpt|(?:not like|rejected|refused) (?:the )?recipient"
              r"|recipient address rejected"
              r"|[45]\d\d[ :-]{1,2}(?:[45]\.\d\.\d{1,3} )?<[^<>\s]{3,320}>(?::|\.\.\.)"),
-    ("EHLO", r"(?:after|to|the|sending) [eh][he]lo\b|initial connection|my name was rejected|smtp greeting|connection greeting"),
+    ("EHLO", r"(?:after|to|the|sending) [eh][he]lo\b|initial connection|my name was rejected"
+             r"|(?:smtp|connection) greeting"),
 )  # fmt: skip
 _COMMAND_PATTERNS = tuple((name, re.compile(pattern, re.IGNORECASE)) for name, pattern in _COMMANDS)
 _SENT = re.compile(r"^[ \t]*(?:>>>|sent <<<)[ \t]*(mail|rcpt|data|ehlo|helo|\.)", re.IGNORECASE | re.MULTILINE)
@@ -79,7 +81,7 @@ class Mention:
 
 
 def report_text(root: Part) -> tuple[str, str]:
-    """What the mailer itself wrote, and the first text of the message that it returns ("" if that is a part of its own)."""
+    """What the mailer itself wrote, and what follows of the message that it returns ("" if that is its own part)."""
     parts = [part for part in root.walk() if part.content_type.startswith("text/") and not part.parts]
     plain = [p for p in parts if p.content_type not in ("text/html", "text/rfc822-headers", "text/rfc822-header")]
     chosen = [p for p in plain if p.body.strip()] or [p for p in parts if p.content_type == "text/html"]

@@ -19,9 +19,17 @@ _BARE_STATUS = re.compile(r"\s*([245])[ .-]?(\d)[ .-]?(\d)\b")
 _UNITEXT = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
 _XTEXT = re.compile(r"\+([0-9A-F]{2})")
 _ROUTE = re.compile(r"(?:@[^,:@\s]{1,255},?){1,10}:")
-_PER_RECIPIENT = frozenset(
-    "original-recipient final-recipient action status remote-mta diagnostic-code last-attempt-date"
-    " will-retry-until final-log-id x-actual-recipient".split()
+_PER_RECIPIENT = (
+    "original-recipient",
+    "final-recipient",
+    "x-actual-recipient",
+    "action",
+    "status",
+    "remote-mta",
+    "diagnostic-code",
+    "last-attempt-date",
+    "will-retry-until",
+    "final-log-id",
 )
 _STARTS_GROUP = ("final-recipient", "original-recipient", "x-actual-recipient")
 _ACTIONS = ("failed", "delayed", "delivered", "relayed", "expanded", "deliverable", "expired", "undeliverable")
@@ -123,7 +131,7 @@ def parse_status(value: str) -> str | None:
 
 
 def clean_address(value: str) -> str:
-    """An address field without its type, brackets, quotes and source route; utf-8 addresses are decoded (RFC 6533 §3)."""
+    """An address field without type, brackets, quotes and source route; utf-8 addresses are decoded (RFC 6533 §3)."""
     kind, semicolon, rest = value.partition(";")
     text = (rest if semicolon else value).strip()
     if semicolon and kind.strip().lower() == "utf-8":

@@ -1,4 +1,4 @@
-"""Our own delivery status notifications (RFC 3464, RFC 6533): failure, delay, delivery and relay notices to a submitter.
+"""Our own delivery status notifications (RFC 3464, RFC 6533): failure, delay, delivery and relay notices.
 
 Three parts: plain sentences, the fields for machines, and the message or its header (RFC 3461 RET). The result has
 CRLF line ends and is submitted with the null reverse-path.
@@ -56,9 +56,11 @@ _SUBJECTS: dict[Action, str] = {
 }
 _SENTENCES: dict[Action, str] = {
     "failed": "Your message could not be delivered to the following recipients. It will not be tried again.",
-    "delayed": "Your message has not been delivered to the following recipients yet. It will be tried again; you need not resend it.",
+    "delayed": "Your message has not been delivered to the following recipients yet."
+    " It will be tried again; you need not resend it.",
     "delivered": "Your message was delivered to the following recipients.",
-    "relayed": "Your message was handed to the next mail server for the following recipients. That server sends no notices of delivery.",
+    "relayed": "Your message was handed to the next mail server for the following recipients."
+    " That server sends no notices of delivery.",
 }
 _ORDER: tuple[Action, ...] = ("failed", "delayed", "relayed", "delivered")
 

@@ -1,7 +1,7 @@
 """Untrusted MIME, read within bounds: the parts of a message as bounce, complaint and auto-reply reading see them.
 
 One pass over the bytes with an explicit stack, so that neither nesting nor the number of parts, headers or boundary
-lines costs more than linear time (RFC 2045, RFC 2046 §5.1). Nothing here raises: what is broken is read as far as it goes.
+lines costs more than linear time (RFC 2045, RFC 2046 §5.1). Nothing here raises: broken mail is read as far as it goes.
 """
 
 from __future__ import annotations

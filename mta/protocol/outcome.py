@@ -49,7 +49,8 @@ class Outcome:
     maybe_delivered: bool = False
 
 
-# The first row whose stages (all, where empty), reply code and reason (any, where empty) fit decides.
+# The first row decides whose stages (all, where empty), reply code and reason (any, where empty) fit.
+# 552 to RCPT may mean too many recipients (RFC 5321 §4.5.3.1.10); the last row is for codes out of place.
 _REPLIES: tuple[tuple[str, str, str, Kind, Scope], ...] = (
     ("dot",                "2..",             "",                       "delivered", "message"),
     ("rset",               "...",             "",                       "deferred",  "session"),
@@ -63,11 +64,11 @@ _REPLIES: tuple[tuple[str, str, str, Kind, Scope], ...] = (
     ("mail",               "4..",             "",                       "deferred",  "message"),
     ("mail",               "5..",             "",                       "bounced",   "message"),
     ("rcpt",               "4..",             "",                       "deferred",  "recipient"),
-    ("rcpt",               "552",             "rate_limited",           "deferred",  "recipient"),  # RFC 5321 §4.5.3.1.10
+    ("rcpt",               "552",             "rate_limited",           "deferred",  "recipient"),
     ("rcpt",               "5..",             "",                       "bounced",   "recipient"),
     ("data dot",           "4..",             "",                       "deferred",  "message"),
     ("data dot",           "5..",             "",                       "bounced",   "message"),
-    ("",                   "...",             "",                       "deferred",  "session"),  # no code that fits: they are confused
+    ("",                   "...",             "",                       "deferred",  "session"),
 )  # fmt: skip
 
 _TROUBLES: dict[TroubleKind, tuple[Kind, Scope, BounceType, str]] = {
@@ -104,5 +105,5 @@ def _row(stage: Stage, code: str, reason: str) -> tuple[Kind, Scope]:
 
 
 def expired(last: Outcome) -> Outcome:
-    """A deferral whose time is over: we gave up. The last answer stays with it, but proves nothing against the address."""
+    """A deferral whose time is over: we gave up. The last answer stays, but proves nothing about the address."""
     return replace(last, kind="failed", type="soft" if last.type == "hard" else last.type, reason="expired")
