@@ -271,7 +271,7 @@ ANSWERS = {
     "vacation by subject": f"{PERSON}Subject: Automatic reply: hi\n\nI am away; write to bob@example.net.\n",
     "in German": f"{PERSON}Subject: Abwesenheitsnotiz\n\nIch bin nicht da.\n",
     "old precedence": f"{PERSON}Precedence: auto_reply\nSubject: thanks\n\nWe got your message.\n",
-    "with the null sender": "From: ann@example.net\nReturn-Path: <>\nSubject: Out of office: hi\n\nMail bob@example.net.\n",
+    "with the null sender": "From: ann@example.net\nReturn-Path: <>\nSubject: Out of office\n\nMail bob@example.net.\n",
     "a read receipt": (
         f"{PERSON}Subject: Read: hi\n"
         "Content-Type: multipart/report; report-type=disposition-notification; boundary=a\n\n"
