@@ -16,9 +16,9 @@ MAX_RECIPIENTS = 200
 MAX_REASON = 2000
 
 _LOCAL = r"[^\s<>()\[\]\"',:;@|\\]{1,64}"
-_ADDRESS = (
-    rf"{_LOCAL}@[A-Za-z0-9\u0080-\U0010ffff](?:[A-Za-z0-9.\u0080-\U0010ffff_-]{{0,253}}[A-Za-z0-9\u0080-\U0010ffff])?"
-)
+_ALPHANUMERIC = r"[^\x00-/:-@\[-`{-\x7f]"  # letters of any script: said by what it excludes, which compiles faster
+_DOMAIN = rf"{_ALPHANUMERIC}(?:[^\x00-,/:-@\[-^`{{-\x7f]{{0,253}}{_ALPHANUMERIC})?"
+_ADDRESS = rf"{_LOCAL}@{_DOMAIN}"
 _QUOTED = rf"[\"'<(\[]{{0,2}}(?P<address>{_ADDRESS})[\"'>)\]]{{0,2}}"
 
 # Where a recipient is named, in one line; the surest first, and only the first kind that finds any is used.

@@ -22,15 +22,14 @@ from typing import Literal
 from mta.protocol.reply import Reply
 from mta.protocol.verdict import BounceType, Verdict
 
-Stage = Literal["connect", "banner", "ehlo", "tls", "mail", "rcpt", "data", "dot", "rset"]
 Kind = Literal["delivered", "deferred", "bounced", "failed"]
 Scope = Literal["recipient", "message", "session", "site"]
-TroubleKind = Literal["refused", "timeout", "lost", "tls", "protocol", "dns_temporary", "no_host", "no_mail_host"]
+TroubleKind = Literal["connection", "tls", "dns", "no_host", "no_mail_host"]
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """No reply came: the connection, name lookup, handshake or grammar failed; `text` says how, for people."""
+    """No reply came, and `text` says why. connection: refused, timed out, lost, or not SMTP; dns: no answer for now."""
 
     kind: TroubleKind
     text: str
@@ -52,39 +51,35 @@ class Outcome:
 # The first row decides whose stages (all, where empty), reply code and reason (any, where empty) fit.
 # 552 to RCPT may mean too many recipients (RFC 5321 §4.5.3.1.10); the last row is for codes out of place.
 _REPLIES: tuple[tuple[str, str, str, Kind, Scope], ...] = (
-    ("dot",                "2..",             "",                       "delivered", "message"),
-    ("rset",               "...",             "",                       "deferred",  "session"),
-    ("connect banner",     "421|5..",         "reputation rate_limited reverse_dns", "deferred", "site"),
-    ("",                   "421",             "",                       "deferred",  "session"),
-    ("connect banner ehlo", "4..",            "",                       "deferred",  "session"),
-    ("connect banner ehlo", "5..",            "",                       "deferred",  "site"),
-    ("tls",                "...",             "",                       "deferred",  "session"),
-    ("mail rcpt data dot", "52[3]|53[0458]",  "",                       "deferred",  "site"),
-    ("mail rcpt data dot", "4..",             "reputation reverse_dns", "deferred",  "site"),
-    ("mail",               "4..",             "",                       "deferred",  "message"),
-    ("mail",               "5..",             "",                       "bounced",   "message"),
-    ("rcpt",               "4..",             "",                       "deferred",  "recipient"),
-    ("rcpt",               "552",             "rate_limited",           "deferred",  "recipient"),
-    ("rcpt",               "5..",             "",                       "bounced",   "recipient"),
-    ("data dot",           "4..",             "",                       "deferred",  "message"),
-    ("data dot",           "5..",             "",                       "bounced",   "message"),
-    ("",                   "...",             "",                       "deferred",  "session"),
+    ("dot",                 "2..",            "",                                     "delivered", "message"),
+    ("banner",              "421|5..",        "reputation rate_limited reverse_dns",  "deferred",  "site"),
+    ("",                    "421",            "",                                     "deferred",  "session"),
+    ("banner ehlo helo",    "5..",            "",                                     "deferred",  "site"),
+    ("mail rcpt data dot",  "523|53[0458]",   "",                                     "deferred",  "site"),
+    ("mail rcpt data dot",  "4..",            "reputation reverse_dns",               "deferred",  "site"),
+    ("rcpt",                "552",            "rate_limited",                         "deferred",  "recipient"),
+    ("rcpt",                "4..",            "",                                     "deferred",  "recipient"),
+    ("rcpt",                "5..",            "",                                     "bounced",   "recipient"),
+    ("mail data dot",       "4..",            "",                                     "deferred",  "message"),
+    ("mail data dot",       "5..",            "",                                     "bounced",   "message"),
+    ("",                    "...",            "",                                     "deferred",  "session"),
 )  # fmt: skip
 
 _TROUBLES: dict[TroubleKind, tuple[Kind, Scope, BounceType, str]] = {
-    "refused": ("deferred", "session", "soft", "network"),
-    "timeout": ("deferred", "session", "soft", "network"),
-    "lost": ("deferred", "session", "soft", "network"),
+    "connection": ("deferred", "session", "soft", "network"),
     "tls": ("deferred", "session", "soft", "network"),
-    "protocol": ("deferred", "session", "soft", "protocol"),
-    "dns_temporary": ("deferred", "site", "soft", "network"),
+    "dns": ("deferred", "site", "soft", "network"),
     "no_host": ("bounced", "recipient", "hard", "unknown_host"),  # NXDOMAIN, RFC 5321 §5.1
     "no_mail_host": ("bounced", "recipient", "hard", "no_mail_host"),  # null MX, RFC 7505
 }
 
 
-def decide(stage: Stage, answer: Reply | Trouble, verdict: Verdict | None = None) -> Outcome:
-    """What `answer` at `stage` means. `verdict` is what the rules say about a refusal (protocol/verdict)."""
+def decide(stage: str, answer: Reply | Trouble, verdict: Verdict | None = None) -> Outcome:
+    """What `answer` means. `verdict` is what the rules say about a refusal (protocol/verdict).
+
+    `stage` is what was awaited, as net/smtp and the replies' commands name it: connect, banner, ehlo, helo, starttls,
+    tls, mail, rcpt, data, block (the body), dot, rset, quit, idle.
+    """
     if isinstance(answer, Trouble):
         kind, scope, type_, reason = _TROUBLES[answer.kind]
         return Outcome(kind, scope, None, answer, type_, reason, maybe_delivered=stage == "dot")
@@ -96,7 +91,7 @@ def decide(stage: Stage, answer: Reply | Trouble, verdict: Verdict | None = None
     return Outcome(kind, scope, answer, None, "soft" if judged == "hard" and scope != "recipient" else judged, reason)
 
 
-def _row(stage: Stage, code: str, reason: str) -> tuple[Kind, Scope]:
+def _row(stage: str, code: str, reason: str) -> tuple[Kind, Scope]:
     for stages, codes, reasons, kind, scope in _REPLIES:
         fits = (not stages or stage in stages.split()) and (not reasons or reason in reasons.split())
         if fits and re.fullmatch(codes, code):

@@ -16,6 +16,7 @@ from mta.protocol.reply import Reply
 BounceType = Literal["hard", "soft", "unknown"]
 MAX_TEXT = 4000  # characters that are compared with the rules
 
+_SAME_AS = {"DOT": "DATA", "HELO": "EHLO", "STARTTLS": "EHLO"}  # the rules know four commands, and the BANNER
 _CODE = re.compile(r"(?<![\d.#:=\[])([245]\d\d)(?=[ :-]|$)")
 _ENHANCED = re.compile(r"(?<![\d.])([245]\.\d{1,2}\.\d{1,3})(?![.\d])")
 _CODE_AND_ENHANCED = re.compile(r"(?<![\d.])[45]\d\d[- :]{1,3}['\"(#<]{0,2}([45]\.\d{1,2}\.\d{1,3})(?![.\d])")
@@ -63,7 +64,7 @@ class Rules:
     types: Mapping[str, BounceType] = field(default_factory=dict)
 
     def judge(self, code: int | None, enhanced: str | None, text: str, command: str = "") -> Verdict:
-        """What a refusal means. `command` is the SMTP command that it answers: MAIL, RCPT, DATA ... ("" unknown)."""
+        """What a refusal means. `command` is what it answers: BANNER, EHLO, MAIL, RCPT, DATA, "" unknown."""
         text = normalize(text)
         for rule in self.rules:
             if rule.matches(code, enhanced, text, command):
@@ -73,7 +74,8 @@ class Rules:
 
 def classify_reply(reply: Reply, rules: Rules) -> Verdict:
     """What a peer's negative reply says about the address."""
-    return rules.judge(reply.code, reply.enhanced or find_enhanced(reply.text), reply.text, reply.command.upper())
+    command = _SAME_AS.get(reply.command, reply.command)
+    return rules.judge(reply.code, reply.enhanced or find_enhanced(reply.text), reply.text, command)
 
 
 def normalize(text: str) -> str:

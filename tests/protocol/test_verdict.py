@@ -37,6 +37,7 @@ def test_a_reply_of_several_lines_is_one_sentence() -> None:
 def test_the_same_words_after_data_do_not_condemn_the_address() -> None:
     assert classify_reply(Reply(550, "User unknown", None, "RCPT"), RULES).type == "hard"
     assert classify_reply(Reply(550, "User unknown", None, "DATA"), RULES).type == "soft"
+    assert classify_reply(Reply(550, "User unknown", None, "DOT"), RULES).type == "soft"
 
 
 def test_what_no_rule_knows() -> None:
