@@ -175,10 +175,10 @@ def field(name: str, value: str, *, smtputf8: bool = False) -> bytes:
     check_value(name, value)
     value = value.strip(" \t")
     if _ENCODED_RUN.search(value) or not (smtputf8 or value.isascii()):
-        return _verified(name, _fold(name, _encoded_words(name, value)))
-    raw = _fold(name, value.encode())
-    if _longest(raw) > MAX_LINE:
-        raw = _fold(name, _encoded_words(name, value))
+        return _verified(name, fold(name, _encoded_words(name, value)))
+    raw = fold(name, value.encode())
+    if longest_line(raw) > MAX_LINE:
+        raw = fold(name, _encoded_words(name, value))
     return _verified(name, raw)
 
 
@@ -191,7 +191,7 @@ def address_field(name: str, mailboxes: Iterable[Mailbox], *, smtputf8: bool = F
     rendered = [_mailbox(name, display, address, smtputf8) for display, address in mailboxes]
     if not rendered:
         raise ValueError(f"{name} needs at least one address.")
-    return _verified(name, _fold(name, b", ".join(rendered)))
+    return _verified(name, fold(name, b", ".join(rendered)))
 
 
 def check_name(name: str) -> None:
@@ -233,8 +233,8 @@ def _encoded_words(name: str, value: str) -> bytes:
     return Header(value, "utf-8", maxlinelen=length).encode(linesep="").encode("ascii")
 
 
-def _fold(name: str, value: bytes) -> bytes:
-    """Lines broken before white space, so that unfolding gives the same value again."""
+def fold(name: str, value: bytes) -> bytes:
+    """The field with lines broken before white space, so that unfolding gives the same value; a long word stays whole."""
     start = name.encode("ascii") + b":"
     lines: list[bytes] = []
     line = start
@@ -247,7 +247,8 @@ def _fold(name: str, value: bytes) -> bytes:
     return b"\r\n".join([*lines, line]) + b"\r\n"
 
 
-def _longest(raw: bytes) -> int:
+def longest_line(raw: bytes) -> int:
+    """Octets of the longest line, without its CRLF."""
     return max(map(len, raw.split(b"\r\n")))
 
 
@@ -258,6 +259,6 @@ def _longest_word(text: str) -> int:
 def _verified(name: str, raw: bytes) -> bytes:
     # The encoder is not ours and has been made to emit line breaks before: what goes out is looked at once more.
     found = _FIELD.fullmatch(raw)
-    if not found or found[1].decode("ascii") != name or _longest(raw) > MAX_LINE:
+    if not found or found[1].decode("ascii") != name or longest_line(raw) > MAX_LINE:
         raise ValueError(f"The value of {name} cannot be written as one header field; shorten or simplify it.")
     return raw

@@ -25,7 +25,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _COMMENT_PART = re.compile(r"[^()\\]+|\\.|[()]", re.DOTALL)
-_ROUTE = re.compile(r"(?:\s*,?\s*@[^,:<>]+)+:")  # obsolete source route inside the brackets, ignored
+_ROUTE = re.compile(r"@[^,:<>@]+(?:,@[^,:<>@]+)*:")  # obsolete source route inside the brackets, ignored
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+"  # RFC 2045 §5.1
 _CONTENT_TYPE = re.compile(rf'{_TOKEN}/{_TOKEN}(?:\s*;\s*{_TOKEN}=(?:{_TOKEN}|"[ !#->@-\[\]-~]*"))*')
 _CONTENT_ID = re.compile(r"<?([!-;=?-~]{1,200})>?")
 _UNSUBSCRIBE = re.compile(r"(?:https?://|mailto:)[!-;=?-~]+", re.IGNORECASE)
-_PLAIN_FILENAME = re.compile(r"[A-Za-z0-9 ._()+,@-]{1,60}")
+_PLAIN_VALUE = re.compile(r"[A-Za-z0-9 ._()+,@-]{1,60}")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 # What an app may not set as a custom header, and where it belongs instead.
@@ -216,22 +216,26 @@ def _attachment(item: Attachment) -> _Part:
 
 
 def _filename(name: str | None) -> str:
-    """The parameter, in sections of RFC 2231 §3 and §4 unless it is short and plain."""
     name = (name or "").strip(" \t")
     if not name:
         return ""
     check_value("filename", name)
     if len(name) > MAX_FILENAME:
         raise ValueError(f"A filename has at most {MAX_FILENAME} characters.")
-    if _PLAIN_FILENAME.fullmatch(name):
-        return f'; filename="{name}"'
-    encoded = quote(name, safe="")
+    return "; " + parameter("filename", name)
+
+
+def parameter(name: str, value: str) -> str:
+    """`name=value` of a MIME field, in ASCII: quoted where it is short and plain, else in sections of RFC 2231 §3, §4."""
+    if _PLAIN_VALUE.fullmatch(value):
+        return f'{name}="{value}"'
+    encoded = quote(value, safe="")
     if len(encoded) <= 60:
-        return f"; filename*=utf-8''{encoded}"
+        return f"{name}*=utf-8''{encoded}"
     # Cut anywhere but inside a %XX.
     sections = re.findall(r"(?:%..|[^%]){1,50}", encoded)
     start = "utf-8''"
-    return "".join(f"; filename*{n}*={'' if n else start}{section}" for n, section in enumerate(sections))
+    return "; ".join(f"{name}*{n}*={'' if n else start}{section}" for n, section in enumerate(sections))
 
 
 def _base64(data: bytes) -> bytes:

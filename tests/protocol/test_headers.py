@@ -2,6 +2,7 @@
 
 import email.utils
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -238,6 +239,16 @@ def test_address_lists_never_raise(text):
     parse_mailboxes(text)
 
 
+@pytest.mark.parametrize(
+    "unit", ['"', "(", "()", "\\", "<", "@", ":", ",", "[", "a ", 'a"', "a@", "<a@b.example>", "=?", "=?a?q?"]
+)
+def test_hostile_values_take_linear_time(unit):
+    value = (unit * MAX_HEAD)[:MAX_HEAD]
+    started = time.process_time()
+    address_list(value)
+    assert time.process_time() - started < 5  # a tenth of a second where it is measured alone
+
+
 @given(
     st.lists(
         st.tuples(
@@ -266,7 +277,8 @@ def test_address_fields_read_back(mailboxes, smtputf8):
 )
 def test_agrees_with_the_standard_library_on_well_formed_lists(pairs):
     text = ", ".join(email.utils.formataddr(pair) for pair in pairs)
-    assert [(d, str(a)) for d, a in parse_mailboxes(text).mailboxes] == [(d.strip(), a) for d, a in pairs]
+    found = [(" ".join(d.split()), str(a)) for d, a in parse_mailboxes(text).mailboxes]
+    assert found == [(" ".join(d.split()), a) for d, a in pairs]
 
 
 def test_address_field_forms():

@@ -134,9 +134,10 @@ FILENAMES = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp"))
 
 @given(st.one_of(FILENAMES, st.text(st.sampled_from("=?utf-8q\"\\;'*%/ .é"), min_size=1, max_size=80)))
 def test_filenames_come_back(filename):
-    read = message(build(Draft(A, attachments=[Attachment(b"x", filename)]), token="t"))
-    legacy = email.message_from_bytes(bytes(read), policy=email.policy.compat32)
-    assert legacy.get_payload()[1].get_filename("") == filename.strip(" \t")
+    built = build(Draft(A, attachments=[Attachment(b"x", filename)]), token="t")
+    message(built)
+    legacy = email.message_from_bytes(built.head + b"\r\n" + built.body, policy=email.policy.compat32)
+    assert legacy.get_payload()[1].get_filename("") == filename.strip()  # which that reader does to every value
 
 
 def test_bad_filenames():
