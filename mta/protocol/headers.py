@@ -29,6 +29,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ENCODED_WORD = r"=\?[^?\s]+\?[bBqQ]\?[^?]*\?="  # RFC 2047 §2, and the spaces inside that some senders leave
 _ENCODED_RUN = re.compile(rf"{_ENCODED_WORD}(?:\s+{_ENCODED_WORD})*")
 _UNREADABLE = frozenset({"punycode", "idna"})  # no charsets of text, and slow enough to be an attack
+_HARD_SPACE = b"\0"  # stands for a space where no line may be broken; no value holds it
+_MAX_QUOTED = 64  # octets of a quoted display name, so that lines can stay short
 _PLAIN_PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~ ]*")  # RFC 5322 §3.2.3 atoms between single spaces
 
 
@@ -174,7 +176,7 @@ def field(name: str, value: str, *, smtputf8: bool = False) -> bytes:
     check_name(name)
     check_value(name, value)
     value = value.strip(" \t")
-    if _ENCODED_RUN.search(value) or not (smtputf8 or value.isascii()):
+    if _looks_encoded(value) or not (smtputf8 or value.isascii()):
         return _verified(name, fold(name, _encoded_words(name, value)))
     raw = fold(name, value.encode())
     if longest_line(raw) > MAX_LINE:
@@ -191,7 +193,7 @@ def address_field(name: str, mailboxes: Iterable[Mailbox], *, smtputf8: bool = F
     rendered = [_mailbox(name, display, address, smtputf8) for display, address in mailboxes]
     if not rendered:
         raise ValueError(f"{name} needs at least one address.")
-    return _verified(name, fold(name, b", ".join(rendered)))
+    return _verified(name, fold(name, b", ".join(rendered)).replace(_HARD_SPACE, b" "))
 
 
 def check_name(name: str) -> None:
@@ -217,13 +219,14 @@ def _mailbox(name: str, display: str, address: Address, smtputf8: bool) -> bytes
     display = display.strip(" \t")
     if not display:
         return str(address).encode()
-    if _ENCODED_RUN.search(display) or not (smtputf8 or display.isascii()) or _longest_word(display) > FOLD_AT:
+    if _looks_encoded(display) or not (smtputf8 or display.isascii()) or len(display.encode()) > _MAX_QUOTED:
         phrase = _encoded_words(name, display)
     elif _PLAIN_PHRASE.fullmatch(display) and "  " not in display:
         phrase = display.encode()
     else:
         escaped = display.replace("\\", "\\\\").replace('"', '\\"')
-        phrase = f'"{escaped}"'.encode()
+        # Not folded inside the quotes: Python's own reader takes the line end for the end of the name.
+        phrase = f'"{escaped}"'.encode().replace(b" ", _HARD_SPACE).replace(b"\t", _HARD_SPACE)
     return phrase + b" <" + str(address).encode() + b">"
 
 
@@ -252,8 +255,10 @@ def longest_line(raw: bytes) -> int:
     return max(map(len, raw.split(b"\r\n")))
 
 
-def _longest_word(text: str) -> int:
-    return max((len(word.encode()) for word in text.split(" ")), default=0)
+def _looks_encoded(text: str) -> bool:
+    """Some reader might take it for an encoded word; generous, since readers differ."""
+    start = text.find("=?")
+    return start >= 0 and text.find("?=", start + 2) >= 0
 
 
 def _verified(name: str, raw: bytes) -> bytes:
