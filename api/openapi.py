@@ -109,7 +109,7 @@ def _can_fail_with(route: Route, status: str) -> bool:
     if status in ("401", "403"):
         return route.scope is not None
     if status == "404":
-        return bool(route.parameters)
+        return bool(route.parameters) or route.body is not None or route.query is not None
     if status in ("409", "429", "507"):
         return route.method != "GET"
     return status == "503" or route.body is not None or route.query is not None

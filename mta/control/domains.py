@@ -75,7 +75,7 @@ class Domains:
 
     async def by_name(self, organization_id: str, name: str) -> DomainView:
         """Raises NotFound."""
-        return self._view(*await self._database.read(_named, organization_id, _domain_name(name)))
+        return self._view(*await self._database.read(_named, organization_id, name))
 
     async def verify(self, organization_id: str, id: str) -> DomainView:
         """Looks every record up now, past all caches, and keeps what was found. Raises NotFound."""
@@ -162,7 +162,10 @@ def _owned(tx: Tx, organization_id: str, id: str) -> Found:
 
 
 def _named(tx: Tx, organization_id: str, name: str) -> Found:
-    domain = domains.by_name(tx, organization_id, name)
+    try:
+        domain = domains.by_name(tx, organization_id, ascii_domain(name))
+    except AddressError:
+        domain = None
     if domain is None:
         raise NotFound(f"There is no domain {name} in this organization.")
     return domain, domains.keys(tx, domain.id)

@@ -6,14 +6,12 @@ Everything is by principal: another organization's message, or a live one to a t
 from __future__ import annotations
 
 import asyncio
-import email
-import email.policy
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from email.message import Message as Parsed
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from mta import ids
+from mta.control.content import Attached, clean, read_content
 from mta.control.queue import Queue
 from mta.errors import Conflict, NotFound
 from mta.lifecycle import settle
@@ -25,8 +23,6 @@ from mta.store.database import Database
 from mta.store.sqlite import Tx
 
 T = TypeVar("T")
-MAX_TEXT = 1_000_000  # characters of a text or HTML that content shows
-MAX_PARTS = 1000
 LISTED_RECIPIENTS = 20  # of each message in a list: a page stays small when messages have a thousand
 
 
@@ -36,13 +32,6 @@ class MessageView:
 
     message: Message
     deliveries: tuple[Delivery, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Attached:
-    filename: str | None
-    content_type: str
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,42 +151,10 @@ def _raw(tx: Tx, message: Message) -> tuple[bytes, bytes | None, list[bytes], in
 
 
 def _content(head: bytes, sent_head: bytes | None, chunks: list[bytes], size: int) -> Content:
-    shown = sent_head or head
+    """In a thread."""
+    read = read_content(head + b"\r\n" + b"".join(chunks))
     try:
-        headers = tuple((field.name, field.text) for field in parse(shown).fields)
-    except HeaderError:  # captured from a client that we did not check
+        headers = tuple((field.name, clean(field.text)) for field in parse(sent_head or head).fields)
+    except HeaderError:  # stored by an older version, with other rules
         headers = ()
-    texts, attachments = _parts(head + b"\r\n" + b"".join(chunks))
-    return Content(headers, texts.get("plain"), texts.get("html"), attachments, size, sent_head is not None)
-
-
-def _parts(raw: bytes) -> tuple[dict[str, str], tuple[Attached, ...]]:
-    """The first plain text and HTML, and what is attached; nothing of a structure too deep to read."""
-    texts: dict[str, str] = {}
-    attachments: list[Attached] = []
-    try:
-        parsed = email.message_from_bytes(raw, policy=email.policy.compat32)
-        for number, part in enumerate(parsed.walk()):
-            if number >= MAX_PARTS:
-                break
-            if part.is_multipart():
-                continue
-            subtype = part.get_content_subtype()
-            shown = part.get_content_maintype() == "text" and part.get_content_disposition() != "attachment"
-            if shown and subtype in ("plain", "html") and subtype not in texts:
-                texts[subtype] = _text(part)[:MAX_TEXT]
-            else:
-                payload: Any = part.get_payload(decode=True)
-                attachments.append(Attached(part.get_filename(), part.get_content_type(), len(payload or b"")))
-    except RecursionError:
-        pass
-    return texts, tuple(attachments)
-
-
-def _text(part: Parsed) -> str:
-    payload: Any = part.get_payload(decode=True)
-    charset = part.get_content_charset() or "utf-8"
-    try:
-        return str(payload.decode(charset, "replace"))
-    except (LookupError, ValueError):  # a charset that nobody knows
-        return str(payload.decode("utf-8", "replace"))
+    return Content(headers, read.text, read.html, read.attachments, size, sent_head is not None)
