@@ -108,11 +108,16 @@ class Database:
 
         Raises what `fn` raised (its changes are undone, its neighbours' are not), or Unavailable, StorageFull.
         """
-        if self._thread is None:
-            raise Unavailable("The store is closed.")
+        return await self.submit(fn, *args)
+
+    def submit(self, fn: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        """`write` for who goes on meanwhile."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._jobs.put((fn, args, future))
-        return await future
+        if self._thread is None:
+            future.set_exception(Unavailable("The store is closed."))
+        else:
+            self._jobs.put((fn, args, future))
+        return future
 
     def post(self, fn: Callable[..., Any], *args: Any) -> None:
         """Like `write`, for what nobody waits for: in order with the writes, a failure is logged."""

@@ -46,6 +46,7 @@ DUE = f"""
     {_JOIN} WHERE d.domain = :domain AND d.status IN ('queued', 'deferred') AND d.lane = :lane AND d.next_at <= :now
     ORDER BY d.next_at LIMIT :limit"""
 QUEUED_BY_ID = f"{_JOIN} WHERE d.id = :id AND d.status IN ('queued', 'deferred', 'sending')"
+EXPIRED = f"{_JOIN} WHERE d.status IN ('queued', 'deferred') AND d.expires_at <= :now LIMIT :limit"
 NEXT_DOMAIN = "SELECT min(domain) FROM deliveries WHERE status IN ('queued', 'deferred') AND domain > :after"
 NEXT_DUE = "SELECT min(next_at) FROM deliveries WHERE status IN ('queued', 'deferred') AND next_at > :now"
 
@@ -152,6 +153,10 @@ def statuses(tx: Tx, message_id: str) -> dict[DeliveryStatus, int]:
 
 def due(tx: Tx, domain: str, lane: Lane, now: int, limit: int) -> list[Queued]:
     return [queued(row) for row in tx.all(DUE, domain=domain, lane=int(lane), now=now, limit=limit)]
+
+
+def expired(tx: Tx, now: int, limit: int) -> list[Queued]:
+    return [queued(row) for row in tx.all(EXPIRED, now=now, limit=limit)]
 
 
 def queued_by_id(tx: Tx, id: str) -> Queued | None:

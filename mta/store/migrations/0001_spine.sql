@@ -133,6 +133,8 @@ CREATE INDEX deliveries_by_recipient ON deliveries (organization_id, test, recip
 CREATE INDEX deliveries_pending ON deliveries (domain, lane, next_at) WHERE status IN ('queued', 'deferred');
 CREATE INDEX deliveries_due ON deliveries (next_at) WHERE status IN ('queued', 'deferred');
 CREATE INDEX deliveries_live ON deliveries (status, id) WHERE status IN ('queued', 'sending', 'deferred', 'held');
+CREATE INDEX deliveries_expiring ON deliveries (expires_at) WHERE status IN ('queued', 'deferred');
+CREATE INDEX deliveries_sending ON deliveries (id) WHERE status = 'sending';
 
 CREATE TABLE attempts (
     id TEXT PRIMARY KEY,

@@ -1,0 +1,52 @@
+"""Delivery without the wire: development mode and test keys. What would have been sent is kept and readable.
+
+A test message's simulation (`delivered`, `delayed`, `bounced`, `complained`) decides how the peer that is not there
+answers; anything else is delivered.
+"""
+
+from __future__ import annotations
+
+from mta.ids import now_ms
+from mta.model import Queued
+from mta.outbound.deliver import Tried
+from mta.outbound.sign import Prepared, Wanted
+from mta.protocol.address import Address
+from mta.protocol.outcome import of_reply
+from mta.protocol.reply import Reply
+from mta.protocol.verdict import Rules
+from mta.store import deliveries
+from mta.store.database import Database
+
+HOST = "capture.invalid"
+REFUSED = Reply(550, "No such user here (simulated).", "5.1.1", "RCPT")
+LATER = Reply(451, "Try again later (simulated).", "4.3.0", "RCPT")
+TAKEN = Reply(250, "Captured instead of sent.", "2.0.0", "DATA")
+
+
+class CaptureSession:
+    """Stands in for a connection; takes everything, 8-bit and UTF-8 too."""
+
+    usable = True
+    wanted = Wanted(eight_bit=True, smtputf8=True)
+
+    def __init__(self, database: Database, rules: Rules) -> None:
+        self._database = database
+        self._rules = rules
+
+    async def quit(self) -> None:
+        """Nothing to close."""
+
+    async def send(self, queued: Queued, prepared: Prepared, reverse_path: Address | None) -> Tried:
+        started = now_ms()
+        reply, stage = TAKEN, "dot"
+        if queued.simulation == "bounced":
+            reply, stage = REFUSED, "rcpt"
+        elif queued.simulation == "delayed" and queued.attempts == 0:
+            reply, stage = LATER, "rcpt"
+        if reply is TAKEN:
+            path = f"<{reverse_path or ''}>"
+            await self._database.write(
+                deliveries.add_capture, queued.delivery_id, queued.message_id, path, prepared.head, started
+            )
+        dialogue = ({"command": stage.upper(), "reply": str(reply), "ms": 0},)
+        return Tried(of_reply(stage, reply, self._rules), started, now_ms(), HOST, dialogue=dialogue)

@@ -1,0 +1,112 @@
+"""Opens connections to a site: hosts by preference, their addresses, TLS as the route demands, memory of what failed.
+
+Second step of delivery, between route and transaction. Nothing remembered here lets an attacker strip TLS for long: a
+broken handshake is remembered for an hour, and never where the route demands TLS.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import time
+from collections.abc import Callable
+
+import structlog
+
+from config.settings import Outbound
+from mta.net.dns import DnsError, NoRecords, NoSuchName, Resolver
+from mta.net.smtp import ConnectionTrouble, SmtpConnection, Target, Timeouts, TlsPolicy, TlsTrouble, connect
+from mta.outbound.route import Route
+
+log = structlog.get_logger("outbound")
+
+
+class Connector:
+    """Makes connections for routes. `ehlo_name` is our own host name, as its PTR record has it."""
+
+    def __init__(
+        self,
+        settings: Outbound,
+        timeouts: Timeouts,
+        resolver: Resolver,
+        ehlo_name: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._timeouts = timeouts
+        self._resolver = resolver
+        self._ehlo_name = ehlo_name
+        self._clock = clock
+        self._broken_tls: dict[str, float] = {}
+        self._broken_family: dict[str, float] = {}
+
+    async def connect(self, route: Route) -> SmtpConnection:
+        """A connection to the first host that serves us; raises the last ConnectionTrouble when none does."""
+        trouble: ConnectionTrouble | None = None
+        tried = sessions = 0
+        for host in route.hosts:
+            try:
+                addresses = await self._addresses(host)
+            except DnsError as error:
+                trouble = trouble or ConnectionTrouble("connect", f"The address of {host} cannot be looked up: {error}")
+                continue
+            for address in addresses:
+                if tried == self._settings.mx_addresses or sessions == self._settings.mx_sessions:
+                    break
+                tried += 1
+                try:
+                    return await self._session(Target(host.strip("[]"), address, route.port), route)
+                except ConnectionTrouble as error:
+                    trouble = error
+                    if error.stage == "connect":
+                        self._note_family(address)
+                    else:
+                        sessions += 1
+        raise trouble or ConnectionTrouble("connect", f"None of {', '.join(route.hosts)} has an address.")
+
+    async def _addresses(self, host: str) -> list[str]:
+        literal = host.strip("[]").removeprefix("IPv6:").removeprefix("ipv6:")
+        try:
+            return [str(ipaddress.ip_address(literal))]
+        except ValueError:
+            pass
+        if host == "localhost":
+            return ["127.0.0.1", "::1"]
+        try:
+            addresses = await self._resolver.addresses(host)
+        except (NoSuchName, NoRecords):
+            return []
+        random.shuffle(addresses)
+        # IPv6 first where it works (RFC 6724), a family that just failed last
+        return sorted(addresses, key=lambda address: (self._is_broken(address), ":" not in address))
+
+    def _is_broken(self, address: str) -> bool:
+        return self._broken_family.get(_family(address), 0.0) > self._clock()
+
+    def _note_family(self, address: str) -> None:
+        """Only IPv6 fails as a whole on hosts that have no route for it."""
+        if ":" in address and not self._source(address):
+            self._broken_family[_family(address)] = self._clock() + self._settings.broken_family_s
+
+    def _source(self, address: str) -> str | None:
+        family = _family(address)
+        ours = [source for source in self._settings.source_addresses if _family(source) == family]
+        return random.choice(ours) if ours else None
+
+    async def _session(self, target: Target, route: Route) -> SmtpConnection:
+        source = self._source(target.address)
+        mode = route.tls
+        if mode == "opportunistic" and self._broken_tls.get(target.host, 0.0) > self._clock():
+            mode = "off"
+        try:
+            return await connect(target, TlsPolicy(mode), self._ehlo_name, self._timeouts, source)
+        except TlsTrouble as trouble:
+            if mode != "opportunistic":
+                raise
+            log.warning("TLS failed, going on in clear", host=target.host, address=target.address, error=trouble.text)
+            self._broken_tls[target.host] = self._clock() + self._settings.broken_tls_s
+        return await connect(target, TlsPolicy("off"), self._ehlo_name, self._timeouts, source)
+
+
+def _family(address: str) -> str:
+    return "ipv6" if ":" in address else "ipv4"

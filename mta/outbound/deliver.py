@@ -1,0 +1,148 @@
+"""One try at one delivery: the last look, the bytes, the transaction, and what came of it.
+
+Called by a site's worker with an open session. Everything ends in a `Tried`, which the runner settles; what a reply or
+a broken connection means is decided in one place, `protocol.outcome`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mta.ids import now_ms
+from mta.model import Queued
+from mta.net.smtp import ConnectionTrouble, NotOffered, Recipient, SmtpConnection, Transaction, TransactionResult
+from mta.outbound.sign import BodyGone, NoKey, Prepared, Sender, Signer, Wanted
+from mta.protocol.address import Address
+from mta.protocol.outcome import Outcome, of_reply, of_trouble
+from mta.protocol.reply import Reply
+from mta.protocol.verdict import Rules
+
+LOCAL = "local"  # the stage of what we decided ourselves
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """How a try went. `dialogue` holds {command, reply, ms} in order; times are epoch milliseconds."""
+
+    outcome: Outcome
+    started_at: int
+    ended_at: int
+    host: str | None = None
+    address: str | None = None
+    tls: Mapping[str, Any] | None = None
+    dialogue: tuple[Mapping[str, Any], ...] = ()
+    held: str | None = None  # why it waits for a person instead
+    head: bytes = field(default=b"", repr=False)  # the header block as it went out
+
+
+class DeliverySession(Protocol):
+    """What a site's worker delivers over."""
+
+    @property
+    def usable(self) -> bool: ...
+
+    async def quit(self) -> None: ...
+
+    @property
+    def wanted(self) -> Wanted: ...
+
+    async def send(self, queued: Queued, prepared: Prepared, reverse_path: Address | None) -> Tried: ...
+
+
+async def attempt(
+    session: DeliverySession, signer: Signer, sender: Sender, queued: Queued, reverse_path: Address | None
+) -> Tried:
+    """Prepares and sends; raises nothing that a message or a peer can cause."""
+    started = now_ms()
+    try:
+        prepared = await signer.prepare(queued, sender, session.wanted)
+        return await session.send(queued, prepared, reverse_path)
+    except NoKey as error:
+        return Tried(local("deferred", 451, "4.7.0", str(error)), started, now_ms(), held=str(error))
+    except BodyGone as error:
+        return Tried(local("failed", 550, "5.6.0", str(error)), started, now_ms())
+
+
+def local(kind: Any, code: int, enhanced: str, text: str, type: Any = "unknown", category: str = "") -> Outcome:
+    """An outcome that we decided, in the form of a reply."""
+    return Outcome(kind, "recipient", Reply(code, text, enhanced, LOCAL), type, category)
+
+
+class SmtpSession:
+    """A session over a real connection."""
+
+    def __init__(self, connection: SmtpConnection, rules: Rules) -> None:
+        self._connection = connection
+        self._rules = rules
+        features = connection.features
+        self.wanted = Wanted(features.eight_bit_mime, features.smtputf8)
+
+    @property
+    def usable(self) -> bool:
+        return self._connection.usable
+
+    async def quit(self) -> None:
+        await self._connection.quit()
+
+    async def send(self, queued: Queued, prepared: Prepared, reverse_path: Address | None) -> Tried:
+        started = now_ms()
+        transaction = Transaction(
+            reverse_path,
+            (Recipient(queued.recipient, queued.notify, queued.orcpt),),
+            prepared.content,
+            size=prepared.size,
+            smtputf8=prepared.smtputf8,
+            eight_bit=prepared.eight_bit,
+            ret=queued.ret,
+            envid=queued.envid,
+        )
+        try:
+            result = await self._connection.send(transaction)
+        except NotOffered as error:
+            text = f"{queued.recipient} needs {error.extension}, which {self._connection.target.host} does not offer."
+            outcome = local("bounced", 553, "5.6.7", text, "unknown", "protocol")
+            return self._tried(outcome, started, ())
+        except ConnectionTrouble as trouble:
+            refused = next((reply for reply in trouble.recipients if reply.permanent), None)
+            outcome = (
+                of_reply("rcpt", refused, self._rules)
+                if refused
+                else of_trouble(trouble.stage, trouble.text, trouble.reply, self._rules)
+            )
+            return self._tried(outcome, started, ())
+        return self._tried(_outcome(result, self._rules), started, _dialogue(result))
+
+    def _tried(self, outcome: Outcome, started: int, dialogue: tuple[Mapping[str, Any], ...]) -> Tried:
+        target, tls = self._connection.target, self._connection.tls
+        return Tried(
+            outcome,
+            started,
+            now_ms(),
+            target.host,
+            target.address,
+            {"version": tls.version, "cipher": tls.cipher, "verified": tls.verified} if tls else None,
+            dialogue,
+        )
+
+
+def _outcome(result: TransactionResult, rules: Rules) -> Outcome:
+    """One recipient's fate: the first refusal on the way, else the answer to the final dot."""
+    if not result.mail.positive:
+        return of_reply("mail", result.mail, rules)
+    if not result.recipients[0].positive:
+        return of_reply("rcpt", result.recipients[0], rules)
+    assert result.data is not None
+    return of_reply("dot" if "dot" in result.durations_ms else "data", result.data, rules)
+
+
+def _dialogue(result: TransactionResult) -> tuple[Mapping[str, Any], ...]:
+    steps: list[tuple[str, Reply | None]] = [("mail", result.mail)]
+    steps += [("rcpt", reply) for reply in result.recipients]
+    steps.append(("dot" if "dot" in result.durations_ms else "data", result.data))
+    return tuple(
+        {"command": stage.upper(), "reply": str(reply), "ms": result.durations_ms.get(stage, 0)}
+        for stage, reply in steps
+        if reply is not None
+    )

@@ -1,0 +1,443 @@
+"""The queue's engine: takes what was accepted or falls due to its site, and settles what comes back.
+
+Claims live in memory: one process owns the queue. A fresh message comes straight from accept (`offer`); what does not
+fit in memory, waits for a retry or was left by a crash is fetched from the store when it is due. A settlement that the
+store cannot take (full disk) is kept and tried again, its delivery stays claimed: it must not go out twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import random
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from config.settings import Settings
+from mta import ids
+from mta.errors import Conflict, Unavailable
+from mta.ids import now_ms
+from mta.lifecycle.settle import Settlement, begin, recover, settle
+from mta.model import Attempt, DeliveryStatus, Lane, Queued
+from mta.net.smtp import ConnectionTrouble
+from mta.outbound.capture import CaptureSession
+from mta.outbound.connector import Connector
+from mta.outbound.deliver import DeliverySession, SmtpSession, Tried, attempt, local
+from mta.outbound.route import NoRoute, Route, Router, RouteUnknown
+from mta.outbound.sign import Signer
+from mta.outbound.site import Pace, Session, Site
+from mta.protocol import verp
+from mta.protocol.address import Address
+from mta.protocol.outcome import Outcome, of_trouble
+from mta.protocol.schedule import Schedule
+from mta.protocol.verdict import Rules
+from mta.store import deliveries
+from mta.store.database import Database
+
+log = structlog.get_logger("outbound")
+
+SITE_QUEUE = 1000  # deliveries of one site in memory, at most
+DOMAINS_A_PAGE = 500
+LOOK_AGAIN_MS = 30_000  # however quiet it is, the store is asked this often
+SETTLE_AGAIN_S = 1.0
+SIMULATED_DELAY_MS = 60_000
+CAPTURE = "capture"
+
+_STATUS = {
+    "delivered": DeliveryStatus.DELIVERED,
+    "deferred": DeliveryStatus.DEFERRED,
+    "bounced": DeliveryStatus.BOUNCED,
+    "failed": DeliveryStatus.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SiteView:
+    """A site as an operator sees it; `backoff_until` is epoch milliseconds."""
+
+    site: str
+    domains: tuple[str, ...]
+    waiting: int
+    connections: int
+    window: int
+    backoff_until: int | None
+    trouble: str | None
+
+
+class Runner:
+    """Owns every site. `start` before use; `drain` at the end waits for what is on the wire."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        router: Router,
+        connector: Connector,
+        signer: Signer,
+        rules: Rules,
+        verp_key: bytes,
+        *,
+        clock: Callable[[], int] = now_ms,
+        jitter: Callable[[], float] = lambda: random.uniform(-1, 1),
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._router = router
+        self._connector = connector
+        self._signer = signer
+        self._rules = rules
+        self._verp_key = verp_key
+        self._clock = clock
+        self._jitter = jitter
+        retry = settings.retry
+        self._schedule = Schedule(retry.schedule_s, retry.jitter_percent, retry.greylist_s)
+        self._sites: dict[str, Site] = {}
+        self._site_of: dict[str, str] = {}  # recipient domain to site, as last routed
+        self._claimed: set[str] = set()
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._filler: asyncio.Task[None] | None = None
+        self._draining = False
+
+    async def start(self) -> None:
+        """Puts back what a crash left on the wire, and begins."""
+        interrupted = await self._database.write(recover, self._clock())
+        if interrupted:
+            log.warning("deliveries were on the wire when the last process ended", deliveries=interrupted)
+        self._filler = asyncio.create_task(self._fill_forever(), name="queue filler")
+
+    def wake(self) -> None:
+        """Something in the store may be due: look now."""
+        self._wake.set()
+
+    def offer(self, fresh: Iterable[Queued]) -> None:
+        """Deliveries that were made durable a moment ago; what does not fit stays in the store until there is room."""
+        for queued in fresh:
+            if self._draining or not self._claim(queued):
+                self.wake()
+            elif queued.next_at > self._clock():
+                self._claimed.discard(queued.delivery_id)
+                self.wake()
+            else:
+                self._dispatch(queued)
+
+    async def drain(self, grace_s: float) -> None:
+        """No new work; waits at most `grace_s` for replies, and never cuts a transaction between its dot and reply."""
+        self._draining = True
+        if self._filler:
+            self._filler.cancel()
+        closing = [asyncio.ensure_future(site.close()) for site in self._sites.values()]
+        if closing:
+            await asyncio.wait(closing, timeout=grace_s)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=max(1.0, grace_s / 3))
+
+    def sites(self) -> list[SiteView]:
+        now = self._clock()
+        return [
+            SiteView(
+                site.key,
+                tuple(sorted(site.domains))[:100],
+                len(site.queue),
+                site.connections,
+                int(site.window),
+                now + int(site.backoff_s * 1000) if site.backed_off else None,
+                site.last_trouble,
+            )
+            for site in self._sites.values()
+        ]
+
+    def site_of(self, domain: str) -> SiteView | None:
+        """The site that mail for a domain was last routed to."""
+        key = self._site_of.get(domain)
+        return next((view for view in self.sites() if view.site == key), None)
+
+    def _claim(self, queued: Queued) -> bool:
+        if queued.delivery_id in self._claimed or len(self._claimed) >= self._settings.outbound.deliveries_in_memory:
+            return False
+        self._claimed.add(queued.delivery_id)
+        return True
+
+    def _release(self, released: list[Queued]) -> None:
+        self._claimed.difference_update(queued.delivery_id for queued in released)
+
+    def _dispatch(self, queued: Queued) -> None:
+        """To its site: at once where the route is known, in a task where the DNS must be asked."""
+        if self._captures(queued):
+            self._push(queued, self._site(CAPTURE, self._pace(None), self._open_capture))
+            return
+        route = self._router.known(queued.recipient.domain)
+        if route is not None:
+            self._push_to(route, queued)
+        else:
+            self._spawn(self._route(queued))
+
+    def _captures(self, queued: Queued) -> bool:
+        return queued.test or self._settings.outbound.capture
+
+    async def _route(self, queued: Queued) -> None:
+        try:
+            route = await self._router.route(queued.recipient.domain)
+        except NoRoute as error:
+            outcome = local("bounced", error.code, error.enhanced, error.text, "hard", "unknown_host")
+            await self._settle_local(queued, outcome)
+        except RouteUnknown as error:
+            # The domain is a site of its own until somebody knows better
+            site = self._site(f"dns:{queued.recipient.domain}", self._pace(None), self._no_route(str(error)))
+            self._push(queued, site)
+        else:
+            self._push_to(route, queued)
+
+    def _no_route(self, why: str) -> Callable[[], Awaitable[Session]]:
+        async def refuse() -> Session:
+            raise ConnectionTrouble("dns", why)
+
+        return refuse
+
+    def _push_to(self, route: Route, queued: Queued) -> None:
+        async def open_session() -> Session:
+            return SmtpSession(await self._connector.connect(route), self._rules)
+
+        self._push(queued, self._site(route.site, self._pace(route), open_session))
+
+    def _push(self, queued: Queued, site: Site) -> None:
+        self._site_of[queued.recipient.domain] = site.key
+        if self._draining or site.backed_off or len(site.queue) >= SITE_QUEUE:
+            site.domains.add(queued.recipient.domain)
+            self._release([queued])
+        else:
+            site.push(queued)
+
+    def _site(self, key: str, pace: Pace, open_session: Callable[[], Awaitable[Session]]) -> Site:
+        site = self._sites.get(key)
+        if site is None:
+            site = self._sites[key] = Site(
+                key,
+                pace,
+                open_session=open_session,
+                deliver=self._deliver,
+                unreachable=self._unreachable,
+                released=self._release,
+                hungry=self.wake,
+            )
+        return site
+
+    def _pace(self, route: Route | None) -> Pace:
+        settings = self._settings.outbound
+        cap = route.connections_cap if route else settings.connections_cap
+        messages = route.messages_per_connection if route else settings.messages_per_connection
+        return Pace(
+            settings.connections_start,
+            cap,
+            messages,
+            settings.connection_idle_s,
+            settings.connection_life_s,
+            settings.backoff_start_s,
+            settings.backoff_max_s,
+        )
+
+    async def _open_capture(self) -> Session:
+        return CaptureSession(self._database, self._rules)
+
+    async def _deliver(self, session: Session, queued: Queued) -> bool:
+        """One try, settled. False: the site is in trouble."""
+        try:
+            if await self._database.write(begin, queued, self._clock()) is not DeliveryStatus.SENDING:
+                self._release([queued])
+                return True
+            sender = await self._signer.sender(queued.organization_id, queued.sender_domain)
+            path = self._reverse_path(queued, sender.return_path)
+            tried = await attempt(_as_delivery_session(session), self._signer, sender, queued, path)
+        except Unavailable:  # the store's trouble is not the peer's, and the delivery is as it was
+            self._release([queued])
+            await asyncio.sleep(SETTLE_AGAIN_S)
+            return True
+        except Exception:
+            log.exception("delivery failed by our own fault", delivery=queued.delivery_id)
+            tried = Tried(local("deferred", 451, "4.3.0", "Internal trouble; it is tried again."), now_ms(), now_ms())
+        self._settle(self._settlement(queued, tried))
+        return tried.outcome.scope not in ("site", "session") or tried.outcome.kind == "delivered"
+
+    def _reverse_path(self, queued: Queued, return_path: str) -> Address | None:
+        """Every delivery has its own, so that whatever comes back names it (VERP)."""
+        if queued.reverse_path == "":
+            return None
+        today = datetime.datetime.now(datetime.UTC).date().toordinal()
+        return Address(verp.encode(queued.delivery_id, self._verp_key, today), return_path)
+
+    async def _unreachable(self, queued: Queued, trouble: ConnectionTrouble, backoff_ms: int) -> None:
+        """The delivery that found its site down: the one that gets an attempt."""
+        outcome = of_trouble(trouble.stage, trouble.text, trouble.reply, self._rules)
+        now = self._clock()
+        log.warning("site backs off", domain=queued.recipient.domain, ms=backoff_ms, error=trouble.text)
+        if await self._database.write(begin, queued, now) is DeliveryStatus.SENDING:
+            self._settle(self._settlement(queued, Tried(outcome, now, now)))
+        else:
+            self._release([queued])
+        self.wake()
+
+    async def _settle_local(self, queued: Queued, outcome: Outcome) -> None:
+        now = self._clock()
+        if await self._database.write(begin, queued, now) is DeliveryStatus.SENDING:
+            self._settle(self._settlement(queued, Tried(outcome, now, now)))
+        else:
+            self._release([queued])
+
+    def _settlement(self, queued: Queued, tried: Tried) -> Settlement:
+        outcome, reply, now = tried.outcome, tried.outcome.reply, self._clock()
+        status, next_at, reason = _STATUS[outcome.kind], None, tried.held
+        if tried.held:
+            status = DeliveryStatus.HELD
+        elif status is DeliveryStatus.DEFERRED:
+            next_at = self._next_at(queued, outcome, now)
+            if next_at is None:
+                status, reason = DeliveryStatus.FAILED, "expired"
+        refused = status in (DeliveryStatus.BOUNCED, DeliveryStatus.DEFERRED) and reply is not None
+        return Settlement(
+            queued,
+            status,
+            now,
+            attempt=self._attempt(queued, tried, status),
+            next_at=next_at,
+            code=reply.code if reply else None,
+            enhanced=reply.enhanced if reply else None,
+            reply=reply.text if reply else None,
+            reason=reason,
+            host=tried.host,
+            bounce_type=outcome.type if refused and status is DeliveryStatus.BOUNCED else None,
+            bounce_category=outcome.category,
+        )
+
+    def _next_at(self, queued: Queued, outcome: Outcome, now: int) -> int | None:
+        if queued.simulation == "delayed":
+            return now + SIMULATED_DELAY_MS
+        return self._schedule.next_attempt(queued.attempts + 1, now, queued.expires_at, self._jitter(), outcome)
+
+    def _attempt(self, queued: Queued, tried: Tried, status: DeliveryStatus) -> Attempt:
+        reply = tried.outcome.reply
+        return Attempt(
+            id=ids.new("att", tried.started_at),
+            delivery_id=queued.delivery_id,
+            message_id=queued.message_id,
+            organization_id=queued.organization_id,
+            number=queued.attempts + 1,
+            recipient=str(queued.recipient),
+            started_at=tried.started_at,
+            ended_at=tried.ended_at,
+            outcome=status.value,
+            host=tried.host,
+            address=tried.address,
+            source_address=None,
+            tls=tried.tls,
+            code=reply.code if reply else None,
+            enhanced=reply.enhanced if reply else None,
+            reply=str(reply) if reply else "",
+            dialogue=tried.dialogue,
+        )
+
+    def _settle(self, settlement: Settlement) -> None:
+        """Off to the store; the claim is kept until it is there. The worker does not wait."""
+        future = self._database.submit(settle, settlement)
+        future.add_done_callback(lambda done: self._settled(settlement, done))
+
+    def _settled(self, settlement: Settlement, done: asyncio.Future[None]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if isinstance(error, Unavailable):
+            log.error("settlement waits for the store", delivery=settlement.queued.delivery_id, error=error.message)
+            asyncio.get_running_loop().call_later(SETTLE_AGAIN_S, self._settle, settlement)
+            return
+        if error is not None and not isinstance(error, Conflict):
+            log.error("settlement failed", delivery=settlement.queued.delivery_id, exc_info=error)
+        self._release([settlement.queued])
+        if settlement.next_at is not None:
+            self.wake()
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("queue task failed", exc_info=error)
+
+    async def _fill_forever(self) -> None:
+        while True:
+            self._wake.clear()
+            wait_ms = LOOK_AGAIN_MS
+            try:
+                await self._fill()
+                now = self._clock()
+                due = await self._database.read(deliveries.next_due, now)
+                if due is not None:
+                    wait_ms = min(wait_ms, max(50, due - now))
+                backoffs = [site.backoff_until for site in self._sites.values() if site.backed_off]
+                if backoffs:
+                    wait_ms = min(wait_ms, max(50, int((min(backoffs) - asyncio.get_running_loop().time()) * 1000)))
+            except Unavailable as error:
+                log.error("the queue cannot be read", error=error.message)
+                wait_ms = 1000
+            except Exception:
+                log.exception("filling the queue failed")
+                wait_ms = 1000
+            try:
+                await asyncio.wait_for(self._wake.wait(), wait_ms / 1000)
+            except TimeoutError:
+                pass
+
+    async def _fill(self) -> None:
+        """Every domain with due mail, each as far as its site has room; sites that back off are passed over."""
+        await self._expire()
+        for key in [key for key, site in self._sites.items() if site.quiet]:
+            del self._sites[key]
+        after = ""
+        while domains := await self._database.read(deliveries.pending_domains, after, DOMAINS_A_PAGE):
+            for domain in domains:
+                room = self._room(domain)
+                if room:
+                    await self._fill_domain(domain, room)
+            after = domains[-1]
+
+    def _room(self, domain: str) -> int:
+        site = self._sites.get(self._site_of.get(domain, ""))
+        free = self._settings.outbound.deliveries_in_memory - len(self._claimed)
+        if site is None:
+            return min(free, SITE_QUEUE)
+        if site.backed_off or len(site.queue) > SITE_QUEUE // 2:
+            return 0
+        return min(free, SITE_QUEUE - len(site.queue))
+
+    async def _fill_domain(self, domain: str, room: int) -> None:
+        for lane in Lane:
+            # Those that are claimed already are still pending in the store until they are begun: look past them
+            found = await self._database.read(deliveries.due, domain, lane, self._clock(), room + len(self._claimed))
+            for queued in found:
+                if room and self._claim(queued):
+                    room -= 1
+                    self._dispatch(queued)
+            if not room:
+                return
+
+    async def _expire(self) -> None:
+        """What waited too long for a site that never came back: given up, with its event."""
+        now = self._clock()
+        expired: Sequence[Queued] = await self._database.read(deliveries.expired, now, SITE_QUEUE)
+        for queued in expired:
+            if self._claim(queued):
+                view = self.site_of(queued.recipient.domain)
+                text = (view and view.trouble) or "No try succeeded before the message expired."
+                outcome = local("failed", 554, "4.4.7", text)
+                self._settle(
+                    Settlement(
+                        queued, DeliveryStatus.FAILED, now, enhanced="4.4.7", reply=outcome.reply and outcome.reply.text, reason="expired"
+                    )
+                )
+
+
+def _as_delivery_session(session: Session) -> DeliverySession:
+    assert isinstance(session, SmtpSession | CaptureSession)
+    return session
