@@ -1,14 +1,12 @@
 """Secrets at rest: sealed with a key that lies outside the database, since backups travel.
 
-One key file holds 32 random bytes (base64). Everything else, the sealing key and the keys for VERP tokens, one-time
-codes and links, is derived from it by HKDF with a label of its own (RFC 5869), so that no two uses share a key.
+One key file holds 32 random bytes (config/secret_key.py). Everything else, the sealing key and the keys for VERP tokens,
+one-time codes and links, is derived from it by HKDF with a label of its own (RFC 5869), so that no two uses share a key.
 """
 
 from __future__ import annotations
 
-import base64
 import os
-from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -42,25 +40,3 @@ class Secrets:
                 f"The secret of {context} does not open with this key file: it was sealed with another. "
                 "Put the key file back that belonged to this store (it is not part of a backup)."
             ) from error
-
-
-def load(path: Path, *, create: bool = True) -> Secrets:
-    """Reads the key file; makes it (mode 0600) where it is missing and `create` is set."""
-    try:
-        text = path.read_text().strip()
-    except FileNotFoundError:
-        if not create:
-            raise ConfigError(f"The key file {path} is missing.") from None
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = base64.b64encode(os.urandom(32)).decode()
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    try:
-        master = base64.b64decode(text, validate=True)
-    except ValueError:
-        master = b""
-    if len(master) != 32:
-        raise ConfigError(f"{path} does not hold a key: 32 bytes in base64 are expected (openssl rand -base64 32).")
-    return Secrets(master)
