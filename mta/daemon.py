@@ -22,7 +22,7 @@ import uvloop
 from starlette.types import ASGIApp
 
 from api.app import create_app
-from config.rules import bounce_rules
+from config.rules import load_rules
 from config.secret_key import read_secret_key
 from config.settings import Listener as ListenerSettings
 from config.settings import Settings, host_port
@@ -114,7 +114,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Parts]:
 
 
 def _parts(settings: Settings, database: Database, secrets: Secrets) -> Parts:
-    rules = bounce_rules()
+    rules = load_rules()
     resolver = Resolver(settings.dns.servers)
     authenticator = Authenticator(database)
     spool = settings.data_dir / "spool"

@@ -51,7 +51,11 @@ class Router:
     """Looks routes up and keeps them a while. `own_names` are hosts that are ourselves: mail to them would loop."""
 
     def __init__(
-        self, settings: Outbound, resolver: Resolver, own_names: frozenset[str], clock: Callable[[], float] = time.monotonic
+        self,
+        settings: Outbound,
+        resolver: Resolver,
+        own_names: frozenset[str],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._resolver = resolver
@@ -108,7 +112,9 @@ class Router:
         if ours:  # RFC 5321 §5.1: hosts at or above our own preference would send it back
             exchanges = [(preference, host) for preference, host in exchanges if preference < min(ours)]
             if not exchanges:
-                raise NoRoute(554, "5.4.6", f"Mail for {domain} loops back to this host, which does not receive for it.")
+                raise NoRoute(
+                    554, "5.4.6", f"Mail for {domain} loops back to this host, which does not receive for it."
+                )
         shuffled = sorted((preference, random.random(), host) for preference, host in exchanges if host != ".")
         return self._site(tuple(host for _, _, host in shuffled))
 

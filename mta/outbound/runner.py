@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import datetime
 import random
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,6 +99,7 @@ class Runner:
         self._sites: dict[str, Site] = {}
         self._site_of: dict[str, str] = {}  # recipient domain to site, as last routed
         self._claimed: set[str] = set()
+        self._claims: Counter[str] = Counter()  # of them, by recipient domain
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._filler: asyncio.Task[None] | None = None
@@ -119,7 +122,7 @@ class Runner:
             if self._draining or not self._claim(queued):
                 self.wake()
             elif queued.next_at > self._clock():
-                self._claimed.discard(queued.delivery_id)
+                self._release([queued])
                 self.wake()
             else:
                 self._dispatch(queued)
@@ -159,10 +162,17 @@ class Runner:
         if queued.delivery_id in self._claimed or len(self._claimed) >= self._settings.outbound.deliveries_in_memory:
             return False
         self._claimed.add(queued.delivery_id)
+        self._claims[queued.recipient.domain] += 1
         return True
 
     def _release(self, released: list[Queued]) -> None:
-        self._claimed.difference_update(queued.delivery_id for queued in released)
+        for queued in released:
+            if queued.delivery_id in self._claimed:
+                domain = queued.recipient.domain
+                self._claimed.remove(queued.delivery_id)
+                self._claims[domain] -= 1
+                if not self._claims[domain]:
+                    del self._claims[domain]
 
     def _dispatch(self, queued: Queued) -> None:
         """To its site: at once where the route is known, in a task where the DNS must be asked."""
@@ -377,7 +387,7 @@ class Runner:
                     wait_ms = min(wait_ms, max(50, due - now))
                 backoffs = [site.backoff_until for site in self._sites.values() if site.backed_off]
                 if backoffs:
-                    wait_ms = min(wait_ms, max(50, int((min(backoffs) - asyncio.get_running_loop().time()) * 1000)))
+                    wait_ms = min(wait_ms, max(50, int((min(backoffs) - time.monotonic()) * 1000)))
             except Unavailable as error:
                 log.error("the queue cannot be read", error=error.message)
                 wait_ms = 1000
@@ -414,7 +424,8 @@ class Runner:
     async def _fill_domain(self, domain: str, room: int) -> None:
         for lane in Lane:
             # Those that are claimed already are still pending in the store until they are begun: look past them
-            found = await self._database.read(deliveries.due, domain, lane, self._clock(), room + len(self._claimed))
+            limit = room + self._claims[domain]
+            found = await self._database.read(deliveries.due, domain, lane, self._clock(), limit)
             for queued in found:
                 if room and self._claim(queued):
                     room -= 1
@@ -430,11 +441,8 @@ class Runner:
             if self._claim(queued):
                 view = self.site_of(queued.recipient.domain)
                 text = (view and view.trouble) or "No try succeeded before the message expired."
-                outcome = local("failed", 554, "4.4.7", text)
                 self._settle(
-                    Settlement(
-                        queued, DeliveryStatus.FAILED, now, enhanced="4.4.7", reply=outcome.reply and outcome.reply.text, reason="expired"
-                    )
+                    Settlement(queued, DeliveryStatus.FAILED, now, enhanced="4.4.7", reply=text, reason="expired")
                 )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mta.ids import now_ms
-from mta.model import Body, Queued
+from mta.model import Body, DkimKey, Queued
 from mta.protocol.dkim import BodyDigest, SigningKey, sign
 from mta.protocol.dkim import load as load_key
 from mta.protocol.encoding import to_seven_bit
@@ -87,7 +87,8 @@ class Signer:
             return kept[1]
         rows, return_path = await self._database.read(_facts, organization_id, domain)
         keys = tuple(
-            SigningKey(row.domain, row.selector, load_key(self._secrets.open(row.sealed, f"dkim/{row.id}"))) for row in rows
+            SigningKey(row.domain, row.selector, load_key(self._secrets.open(row.sealed, f"dkim/{row.id}")))
+            for row in rows
         )
         found = Sender(keys, return_path or self._bounce_domain)
         self._senders[organization_id, domain] = (now + KEPT_KEYS_S * 1000, found)
@@ -170,7 +171,7 @@ class Signer:
         return Prepared(signed, len(signed) + 2 + encoded.size, False, not signed.isascii(), content)
 
 
-def _facts(tx: Tx, organization_id: str, domain: str) -> tuple[list[domains.DkimKey], str | None]:
+def _facts(tx: Tx, organization_id: str, domain: str) -> tuple[list[DkimKey], str | None]:
     keys = domains.signing_keys(tx, organization_id, domain)
     found = domains.by_name(tx, organization_id, domain)
     verified = found is not None and found.checks.get("return_path", {}).get("status") == "verified"

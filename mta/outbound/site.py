@@ -106,7 +106,11 @@ class Site:
         self._staff()
 
     def _staff(self) -> None:
-        if not self._closing and not self.backed_off and len(self._workers) < min(int(self.window), len(self.queue) + 1):
+        if (
+            not self._closing
+            and not self.backed_off
+            and len(self._workers) < min(int(self.window), len(self.queue) + 1)
+        ):
             worker = asyncio.create_task(self._work(), name=f"site {self.key}")
             self._workers.add(worker)
             worker.add_done_callback(self._worker_done)
