@@ -29,6 +29,7 @@ from config.settings import Settings, host_port
 from mta.accept.submit import Accept
 from mta.control.build import Control, build
 from mta.errors import ConfigError
+from mta.model import Principal
 from mta.net.dns import Resolver
 from mta.net.smtp import Timeouts
 from mta.net.tls import ServerTls
@@ -72,6 +73,7 @@ class Parts:
     authenticator: Authenticator
     tls: ServerTls | None = None
     listeners: list[Listener] = field(default_factory=list)
+    accepting: asyncio.Event = field(default_factory=asyncio.Event)  # set while every listener accepts
 
 
 def configure_logs(settings: Settings) -> None:
@@ -149,8 +151,12 @@ def _parts(settings: Settings, database: Database, secrets: Secrets) -> Parts:
     return Parts(settings, database, runner, signer, control, accept, authenticator)
 
 
-def _listener(settings: Settings, wanted: ListenerSettings, parts: Parts, throttle: LoginThrottle) -> Listener:
+async def _listener(settings: Settings, wanted: ListenerSettings, parts: Parts, throttle: LoginThrottle) -> Listener:
     limits = settings.limits
+    trusted: Principal | None = None
+    if wanted.trusted_networks or not wanted.require_auth:
+        organization = await parts.control.organizations.get(wanted.trusted_org)
+        trusted = Principal(organization.id)
     host, port = host_port(wanted.address)
     options = ServerOptions(
         settings.hostname,
@@ -161,7 +167,7 @@ def _listener(settings: Settings, wanted: ListenerSettings, parts: Parts, thrott
         max_errors=limits.errors_per_session,
     )
     return Listener(
-        SubmissionHandler(parts.accept, parts.authenticator, parts.database, settings, wanted),
+        SubmissionHandler(parts.accept, parts.authenticator, parts.database, wanted, trusted),
         options,
         host=host,
         port=port,
@@ -262,17 +268,17 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
         for wanted in settings.listeners:
             if wanted.role != "submission":
                 continue
-            listener = _listener(settings, wanted, parts, throttle)
+            listener = await _listener(settings, wanted, parts, throttle)
             try:
                 await listener.start()
             except OSError as error:
                 raise ConfigError(f"Listener {wanted.address} cannot be had: {error.strerror}.") from error
             parts.listeners.append(listener)
-        operator = create_app(parts.control, settings, operator=True)
-        public = create_app(parts.control, settings)
+        operator = create_app(parts.control, settings, operator=True, ready=parts.accepting.is_set)
+        public = create_app(parts.control, settings, ready=parts.accepting.is_set)
         await stack.enter_async_context(_http(public, _tcp_socket(settings.api.address)))
         await stack.enter_async_context(_http(operator, stack.enter_context(_operator_socket(settings))))
-        await _ready(settings, parts)
+        _ready(settings, parts)
         notifier.send("READY=1")
         watchdog = asyncio.create_task(_watchdog(notifier))
         await stop.wait()
@@ -281,8 +287,8 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
         log.info("stopping")
 
 
-async def _ready(settings: Settings, parts: Parts) -> None:
-    parts.control.ready.set()
+def _ready(settings: Settings, parts: Parts) -> None:
+    parts.accepting.set()
     log.info(
         "ready",
         http=settings.api.address,
@@ -293,7 +299,7 @@ async def _ready(settings: Settings, parts: Parts) -> None:
 
 async def _drain(parts: Parts) -> None:
     """Ends what takes mail in, then what sends it out."""
-    parts.control.ready.clear()
+    parts.accepting.clear()
     if parts.listeners:
         await asyncio.gather(*(listener.close(DRAIN_S / 3) for listener in parts.listeners))
     await parts.runner.drain(DRAIN_S / 2)

@@ -47,6 +47,7 @@ LOOK_AGAIN_MS = 30_000  # however quiet it is, the store is asked this often
 SETTLE_AGAIN_S = 1.0
 SIMULATED_DELAY_MS = 60_000
 CAPTURE = "capture"
+SHOWN_DOMAINS = 100
 
 _STATUS = {
     "delivered": DeliveryStatus.DELIVERED,
@@ -58,14 +59,15 @@ _STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class SiteView:
-    """A site as an operator sees it; `backoff_until` is epoch milliseconds."""
+    """A site as an operator sees it. `state` is open or backing_off, then until `retry_at` (epoch ms) over `trouble`."""
 
-    site: str
+    name: str
     domains: tuple[str, ...]
-    waiting: int
+    queued: int
     connections: int
     window: int
-    backoff_until: int | None
+    state: str
+    retry_at: int | None
     trouble: str | None
 
 
@@ -139,24 +141,31 @@ class Runner:
             await asyncio.wait(self._tasks, timeout=max(1.0, grace_s / 3))
 
     def sites(self) -> list[SiteView]:
-        now = self._clock()
-        return [
-            SiteView(
-                site.key,
-                tuple(sorted(site.domains))[:100],
-                len(site.queue),
-                site.connections,
-                int(site.window),
-                now + int(site.backoff_s * 1000) if site.backed_off else None,
-                site.last_trouble,
-            )
-            for site in self._sites.values()
-        ]
+        return [self._view(site) for site in self._sites.values()]
 
     def site_of(self, domain: str) -> SiteView | None:
-        """The site that mail for a domain was last routed to."""
-        key = self._site_of.get(domain)
-        return next((view for view in self.sites() if view.site == key), None)
+        """The site that mail for a domain was last routed to, while it is remembered."""
+        site = self._sites.get(self._site_of.get(domain, ""))
+        return self._view(site) if site else None
+
+    def explain(self, delivery_id: str) -> dict[str, Any]:
+        """What is known in memory of a delivery, as `lines` of sentences."""
+        claimed = delivery_id in self._claimed
+        return {"lines": ["It is in memory, on the wire or next in its site's queue."] if claimed else []}
+
+    def _view(self, site: Site) -> SiteView:
+        wait_s = site.backoff_until - time.monotonic()
+        backing_off = wait_s > 0
+        return SiteView(
+            site.key,
+            tuple(sorted(site.domains)[:SHOWN_DOMAINS]),
+            len(site.queue),
+            site.connections,
+            int(site.window),
+            "backing_off" if backing_off else "open",
+            self._clock() + int(wait_s * 1000) if backing_off else None,
+            site.last_trouble,
+        )
 
     def _claim(self, queued: Queued) -> bool:
         if queued.delivery_id in self._claimed or len(self._claimed) >= self._settings.outbound.deliveries_in_memory:

@@ -198,13 +198,13 @@ async def test_a_peer_that_is_down_costs_one_attempt_not_one_a_message(world: Ma
     async with world(routes=(dead,), connections_start=1) as here:
         sent = [await here.accept("bob@example.net") for _ in range(20)]
         async with asyncio.timeout(10):
-            while not any(view.backoff_until for view in here.runner.sites()):
+            while not any(view.retry_at for view in here.runner.sites()):
                 await asyncio.sleep(0.01)
         await asyncio.gather(*(here.accept("bob@example.net") for _ in range(20)))
         tried = [await here.database.read(deliveries.attempts, message.id) for message in sent]
         assert sum(len(attempts) for attempts in tried) == 1
         (view,) = here.runner.sites()
-        assert view.backoff_until and view.trouble
+        assert view.retry_at and view.trouble
 
 
 async def test_a_back_off_ends_with_a_probe_and_everything_arrives(world: Make) -> None:
@@ -280,7 +280,7 @@ async def test_a_dns_failure_is_temporary_and_backs_the_domain_off(world: Make) 
             first, second = await here.accept("bob@example.net"), await here.accept("bob@example.net")
             await here.settled(first, "deferred")
             await here.settled(second, "queued")
-            assert here.runner.sites()[0].backoff_until
+            assert here.runner.sites()[0].retry_at
 
 
 async def test_what_a_crash_left_on_the_wire_is_sent_after_the_restart(world: Make) -> None:
