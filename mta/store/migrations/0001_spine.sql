@@ -135,6 +135,7 @@ CREATE INDEX deliveries_due ON deliveries (next_at) WHERE status IN ('queued', '
 CREATE INDEX deliveries_live ON deliveries (status, id) WHERE status IN ('queued', 'sending', 'deferred', 'held');
 CREATE INDEX deliveries_expiring ON deliveries (expires_at) WHERE status IN ('queued', 'deferred');
 CREATE INDEX deliveries_sending ON deliveries (id) WHERE status = 'sending';
+CREATE INDEX deliveries_live ON deliveries (status, id) WHERE status IN ('queued', 'sending', 'deferred', 'held');
 
 CREATE TABLE attempts (
     id TEXT PRIMARY KEY,
