@@ -3,12 +3,16 @@
 Both are read a chunk at a time at the speed of `bytes.find` and `bytes.count`, never line by line. Only CRLF.CRLF ends
 DATA (RFC 5321 §4.1.1.4); a CR, LF or NUL that is no part of a CRLF is a flaw, because two servers that read it
 differently see two different messages (SMTP smuggling). A flawed message is read to its true end and goes nowhere.
+Apps that hand us mail often write a bare LF for a line end: `mend` makes it a CRLF. It still ends nothing.
 """
 
 from __future__ import annotations
 
+import re
+
 _END = b"\r\n.\r\n"
 _PARTS_OF_END = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")  # longest first: what may become _END with the next chunk
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 def has_flaw(data: bytes) -> bool:
@@ -20,10 +24,11 @@ def has_flaw(data: bytes) -> bool:
 class DotDecoder:
     """DATA: takes off stuffed dots and finds the end (RFC 5321 §4.5.2)."""
 
-    __slots__ = ("_held", "_started", "flawed")
+    __slots__ = ("_held", "_mend", "_started", "flawed")
 
-    def __init__(self) -> None:
+    def __init__(self, mend: bool = False) -> None:
         self.flawed = False
+        self._mend = mend
         self._held = b"\r\n"  # the CRLF that ended the DATA command: a dot right after it starts a line
         self._started = False
 
@@ -41,6 +46,8 @@ class DotDecoder:
             self._held = data[len(data) - keep :]
             data = data[: len(data) - keep]
         # No CRLF is cut in two here: a final CR is held back, so each section can be judged alone.
+        if self._mend and data.count(b"\n") != data.count(b"\r\n"):
+            data = _BARE_LF.sub(b"\r\n", data)  # before dots: who writes bare LF stuffs dots behind it too
         self.flawed = self.flawed or has_flaw(data)
         if self.flawed or not data:
             return b"", rest

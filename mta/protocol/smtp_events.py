@@ -15,12 +15,16 @@ from mta.protocol.smtp_command import MailParameters, RcptParameters
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """What a listener offers. Sizes in bytes; `postmaster`: <postmaster> needs no domain (RFC 5321 §4.5.1)."""
+    """What a listener offers. Sizes in bytes; `postmaster`: <postmaster> needs no domain (RFC 5321 §4.5.1).
+
+    `mend_line_ends` makes bare LFs of a message CRLFs where it would be refused otherwise: for apps, not for the world.
+    """
 
     hostname: str
     auth: bool = True
     dsn: bool = True
     postmaster: bool = False
+    mend_line_ends: bool = False
     max_size: int = 25 * 1024 * 1024
     max_recipients: int = 1000
     max_errors: int = 20
