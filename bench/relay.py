@@ -232,13 +232,9 @@ def main() -> None:
         kind = "reused connections" if args.reuse else "a connection a message"
         print(f"{args.messages} messages of {args.size} bytes, {args.sessions} sessions, {kind}, {args.rounds} rounds")
         for server in servers:
-            ratio = statistics.median(
-                mine[1] / theirs[1] for mine, theirs in zip(server.rows, first.rows, strict=True)
-            )
+            ratio = statistics.median(mine[1] / theirs[1] for mine, theirs in zip(server.rows, first.rows, strict=True))
             ingest, total = (statistics.median(row[n] for row in server.rows) for n in (0, 1))
-            print(
-                f"{server.name:20} ingest {ingest:6.0f}/s   end to end {total:6.0f}/s   {ratio:5.2f} x {first.name}"
-            )
+            print(f"{server.name:20} ingest {ingest:6.0f}/s   end to end {total:6.0f}/s   {ratio:5.2f} x {first.name}")
         published = published_keys()
         os.killpg(sink.pid, signal.SIGTERM)
         sink.wait(10)

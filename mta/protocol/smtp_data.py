@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 
 _END = b"\r\n.\r\n"
-_PARTS_OF_END = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")  # longest first: what may become _END with the next chunk
+# Longest first: what may become _END, or a stuffed dot, with the next chunk
+_PARTS_OF_END = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r", b"\n")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 

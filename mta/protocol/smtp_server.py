@@ -282,11 +282,7 @@ class SmtpServer:
 
     def _data(self, argument: str) -> Event:
         _no_argument(argument)
-<<<<<<< HEAD
-        self._transaction.decoder = DotDecoder()
-=======
-        self._decoder = DotDecoder(self.options.mend_line_ends)
->>>>>>> 7562bae (Submission mends bare line feeds of apps)
+        self._transaction.decoder = DotDecoder(self.options.mend_line_ends)
         self._move("DATA")
         return self._say(replies.START_DATA)
 

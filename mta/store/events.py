@@ -154,11 +154,7 @@ def since(tx: Tx, after: str, limit: int) -> list[Event]:
 
 def types(tx: Tx, start: str, end: str) -> dict[str, int]:
     """How many events of each type lie in a range of ids (`ids.floor`)."""
-<<<<<<< HEAD
     return {row[0]: row[1] for row in tx.all(TYPES, start=start, end=end)}
-=======
-    return dict(tx.all(TYPES, start=start, end=end))  # type: ignore[arg-type]
->>>>>>> dddcfa7 (Store: queue and event pages)
 
 
 def count(

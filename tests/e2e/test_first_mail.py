@@ -34,7 +34,13 @@ def test_smtplib_submits_and_the_peer_gets_it_signed(daemon: Daemon, sink: Scrip
 
 def test_a_send_over_http_is_delivered_and_readable_everywhere(daemon: Daemon, sink: ScriptedMx) -> None:
     key = daemon.key()
-    body = {"from": "App <app@example.org>", "to": "bob@example.net", "subject": "Hi", "text": "Hello", "html": "<p>Hello</p>"}
+    body = {
+        "from": "App <app@example.org>",
+        "to": "bob@example.net",
+        "subject": "Hi",
+        "text": "Hello",
+        "html": "<p>Hello</p>",
+    }
     status, answer = daemon.api("POST", "/v1/mail/send", body, key)
     assert status == 202 and answer["success"] and answer["data"]["idempotencyStatus"] == "created"
     id = answer["data"]["id"]

@@ -1,13 +1,23 @@
-<<<<<<< HEAD
-"""The event loops that a module's tests run on: `LOOPS = ("asyncio", "uvloop")` where transports behave differently."""
+"""What every flow needs: a store with an organization and a trusted sending domain; and the event loops to run on,
+`LOOPS = ("asyncio", "uvloop")` in a module where transports behave differently."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 
 import pytest
 import uvloop
+
+from mta import ids
+from mta.model import DkimKey, Domain, Organization
+from mta.protocol import dkim
+from mta.store import domains, organizations
+from mta.store.database import Database
+from mta.store.secrets import Secrets
+from mta.store.sqlite import Tx
 
 _FACTORIES: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
@@ -17,24 +27,6 @@ _FACTORIES: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 
 def pytest_asyncio_loop_factories(item: pytest.Function) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     return {name: _FACTORIES[name] for name in getattr(item.module, "LOOPS", ("asyncio",))}
-=======
-"""A store with an organization and a trusted sending domain, as every flow needs them."""
-
-from __future__ import annotations
-
-import functools
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
-from mta import ids
-from mta.model import DkimKey, Domain, Organization
-from mta.protocol import dkim
-from mta.store import domains, organizations
-from mta.store.database import Database
-from mta.store.secrets import Secrets
-from mta.store.sqlite import Tx
 
 
 @pytest.fixture
@@ -78,4 +70,3 @@ async def organization(database: Database, secrets: Secrets) -> Organization:
         return found
 
     return await database.write(make)
->>>>>>> 8f31f73 (Ids keep the order of one moment; outbound against scripted peers; dkimpy with Ed25519)

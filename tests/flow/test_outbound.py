@@ -275,12 +275,11 @@ async def test_a_domain_without_mx_gets_mail_at_its_address(world: Make) -> None
 
 
 async def test_a_dns_failure_is_temporary_and_backs_the_domain_off(world: Make) -> None:
-    async with ScriptedMx() as mx:
-        async with world({"example.net": SERVFAIL}, port=mx.port, connections_start=1) as here:
-            first, second = await here.accept("bob@example.net"), await here.accept("bob@example.net")
-            await here.settled(first, "deferred")
-            await here.settled(second, "queued")
-            assert here.runner.sites()[0].retry_at
+    async with ScriptedMx() as mx, world({"example.net": SERVFAIL}, port=mx.port, connections_start=1) as here:
+        first, second = await here.accept("bob@example.net"), await here.accept("bob@example.net")
+        await here.settled(first, "deferred")
+        await here.settled(second, "queued")
+        assert here.runner.sites()[0].retry_at
 
 
 async def test_what_a_crash_left_on_the_wire_is_sent_after_the_restart(world: Make) -> None:
@@ -354,5 +353,3 @@ async def test_captured_mail_never_reaches_the_wire(world: Make) -> None:
         assert not mx.connections
         ((_, path, head, _),) = await here.database.read(deliveries.captures, message.id)
         assert path.endswith("@bounce.example.org>") and head.startswith(b"DKIM-Signature")
-
-

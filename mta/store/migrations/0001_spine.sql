@@ -132,7 +132,6 @@ CREATE INDEX deliveries_by_message ON deliveries (message_id, status);
 CREATE INDEX deliveries_by_recipient ON deliveries (organization_id, test, recipient_key, message_id);
 CREATE INDEX deliveries_pending ON deliveries (domain, lane, next_at) WHERE status IN ('queued', 'deferred');
 CREATE INDEX deliveries_due ON deliveries (next_at) WHERE status IN ('queued', 'deferred');
-CREATE INDEX deliveries_live ON deliveries (status, id) WHERE status IN ('queued', 'sending', 'deferred', 'held');
 CREATE INDEX deliveries_expiring ON deliveries (expires_at) WHERE status IN ('queued', 'deferred');
 CREATE INDEX deliveries_sending ON deliveries (id) WHERE status = 'sending';
 CREATE INDEX deliveries_live ON deliveries (status, id) WHERE status IN ('queued', 'sending', 'deferred', 'held');
