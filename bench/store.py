@@ -29,35 +29,38 @@ HEAD, DATA = b"Subject: x\r\n" * 20, b"x" * 5000
 def statements(now: int) -> list[tuple[str, dict[str, object]]]:
     """What accepting one message writes: the SQL of the repositories with its parameters."""
     message_id, body_id = ids.new("msg"), ids.new("bdy")
-    common = {"organization_id": "org_bench", "test": 0, "now": now, "message_id": message_id}
+    who: dict[str, object] = {"organization_id": "org_bench", "test": 0}
+    when: dict[str, object] = {"now": now}
+    body = {"id": body_id, "head": HEAD, "size": 5000, "body_hash": b"h" * 32, "eight_bit": 0, "longest_line": 70}
+    texts = ("domain", "source", "stream", "from_address", "sender", "subject", "header_message_id")
+    message = {
+        **dict.fromkeys(("to", "cc", "bcc", "reply_to"), "[]"),
+        **dict.fromkeys(("tags", "metadata", "options"), "{}"),
+        **dict.fromkeys(texts, "x"),
+        **dict.fromkeys(("reverse_path", "scheduled_at"), None),
+        **{"id": message_id, "body_id": body_id, "status": "queued", "size": 5000, "template_id": ""},
+    }
+    recipient = "a@example.net"
+    delivery = {
+        **dict.fromkeys(("recipient", "recipient_key"), recipient),
+        **dict.fromkeys(("orcpt", "reason"), None),
+        **{"id": ids.new("dlv"), "message_id": message_id, "domain": "example.net", "lane": 1, "status": "queued"},
+        **{"next_at": now, "expires_at": now, "notify": ""},
+    }
+    event = {
+        **{"id": ids.new("evt"), "type": "message.queued", "resource_type": "message", "resource_id": message_id},
+        **{"message_id": message_id, "recipient": None, "data": "{}"},
+    }
+    counter = {"hour": now // events.HOUR_MS, "template_id": "", "name": "queued", "value": 1}
     return [
-        (bodies.ADD, {"id": body_id, "head": HEAD, "size": len(DATA), "body_hash": b"h" * 32, "eight_bit": 0, "longest_line": 70, "now": now}),
+        (bodies.ADD, {**body, **when}),
         (bodies.ADD_CHUNK, {"body_id": body_id, "n": 0, "data": DATA}),
-        (
-            messages.ADD,
-            {
-                **dict.fromkeys(("to", "cc", "bcc", "reply_to"), "[]"),
-                **dict.fromkeys(("tags", "metadata", "options"), "{}"),
-                **dict.fromkeys(("domain", "source", "stream", "from_address", "sender", "subject", "header_message_id"), "x"),
-                **common,
-                "id": message_id, "body_id": body_id, "status": "queued", "size": 5000, "reverse_path": None,
-                "template_id": "", "scheduled_at": None,
-            },
-        ),
-        (
-            deliveries.ADD,
-            {
-                **common, "id": ids.new("dlv"), "recipient": "a@example.net", "recipient_key": "a@example.net", "domain": "example.net",
-                "lane": 1, "status": "queued", "next_at": now, "expires_at": now, "notify": "", "orcpt": None, "reason": None,
-            },
-        ),
-        (
-            events.ADD,
-            {**common, "id": ids.new("evt"), "type": "message.queued", "resource_type": "message", "resource_id": message_id, "recipient": None, "data": "{}"},
-        ),
-        (events.COUNT, {"organization_id": "org_bench", "test": 0, "hour": now // 3600000, "domain": "x", "template_id": "", "name": "queued", "value": 1}),
-        (events.COUNT, {"organization_id": "org_bench", "test": 0, "hour": now // 3600000, "domain": "", "template_id": "", "name": "queued", "value": 1}),
-    ]  # fmt: skip
+        (messages.ADD, {**message, **who, **when}),
+        (deliveries.ADD, {**delivery, **who, **when}),
+        (events.ADD, {**event, **who, **when}),
+        (events.COUNT, {**counter, **who, "domain": "example.org"}),
+        (events.COUNT, {**counter, **who, "domain": ""}),
+    ]
 
 
 def accept(tx: Tx, work: list[tuple[str, dict[str, object]]]) -> None:

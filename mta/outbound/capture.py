@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from mta.ids import now_ms
 from mta.model import Queued
-from mta.outbound.deliver import Tried
+from mta.outbound.deliver import Tried, of_reply
 from mta.outbound.sign import Prepared, Wanted
 from mta.protocol.address import Address
-from mta.protocol.outcome import of_reply
+from mta.protocol.outcome import Stage
 from mta.protocol.reply import Reply
 from mta.protocol.verdict import Rules
 from mta.store import deliveries
@@ -38,7 +38,8 @@ class CaptureSession:
 
     async def send(self, queued: Queued, prepared: Prepared, reverse_path: Address | None) -> Tried:
         started = now_ms()
-        reply, stage = TAKEN, "dot"
+        reply = TAKEN
+        stage: Stage = "dot"
         if queued.simulation == "bounced":
             reply, stage = REFUSED, "rcpt"
         elif queued.simulation == "delayed" and queued.attempts == 0:

@@ -7,19 +7,37 @@ a broken connection means is decided in one place, `protocol.outcome`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol
 
 from mta.ids import now_ms
 from mta.model import Queued
 from mta.net.smtp import ConnectionTrouble, NotOffered, Recipient, SmtpConnection, Transaction, TransactionResult
 from mta.outbound.sign import BodyGone, NoKey, Prepared, Sender, Signer, Wanted
 from mta.protocol.address import Address
-from mta.protocol.outcome import Outcome, of_reply, of_trouble
+from mta.protocol.outcome import Kind, Outcome, Stage, Trouble, TroubleKind, decide
 from mta.protocol.reply import Reply
-from mta.protocol.verdict import Rules
+from mta.protocol.verdict import BounceType, Rules, classify_reply
 
-LOCAL = "local"  # the stage of what we decided ourselves
+LOCAL = "local"  # what a reply answers that we made ourselves
+
+# What `ConnectionTrouble.stage` (net/smtp) is to the table of outcomes.
+_STAGES: Final[Mapping[str, Stage]] = {
+    "connect": "connect",
+    "dns": "connect",
+    "banner": "banner",
+    "ehlo": "ehlo",
+    "helo": "ehlo",
+    "starttls": "tls",
+    "tls": "tls",
+    "mail": "mail",
+    "rcpt": "rcpt",
+    "data": "data",
+    "block": "data",
+    "dot": "dot",
+}
+_TROUBLES: Final[Mapping[str, TroubleKind]] = {"connect": "refused", "dns": "dns_temporary", "tls": "tls"}
+_ENHANCED: Final[Mapping[str, str]] = {"connect": "4.4.1", "dns": "4.4.3", "tls": "4.7.5"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +83,29 @@ async def attempt(
         return Tried(local("failed", 550, "5.6.0", str(error)), started, now_ms())
 
 
-def local(kind: Any, code: int, enhanced: str, text: str, type: Any = "unknown", category: str = "") -> Outcome:
+def local(
+    kind: Kind, code: int, enhanced: str, text: str, type: BounceType = "unknown", reason: str = "other"
+) -> Outcome:
     """An outcome that we decided, in the form of a reply."""
-    return Outcome(kind, "recipient", Reply(code, text, enhanced, LOCAL), type, category)
+    return Outcome(kind, "recipient", Reply(code, text, enhanced, LOCAL), None, type, reason)
+
+
+def of_reply(stage: Stage, reply: Reply, rules: Rules) -> Outcome:
+    """What a peer's reply means."""
+    return decide(stage, reply, None if reply.positive else classify_reply(reply, rules))
+
+
+def of_trouble(trouble: ConnectionTrouble, rules: Rules) -> Outcome:
+    """What a connection that could not be made or broke means; a reply of ours says so where the peer gave none."""
+    stage = _STAGES.get(trouble.stage, "rset")
+    refused = next((reply for reply in trouble.recipients if reply.permanent), None)
+    if refused is not None:
+        return of_reply("rcpt", refused, rules)
+    if trouble.reply is not None and not trouble.reply.positive:
+        return of_reply(stage, trouble.reply, rules)
+    outcome = decide(stage, Trouble(_TROUBLES.get(trouble.stage, "lost"), trouble.text))
+    enhanced = _ENHANCED.get(trouble.stage, "4.4.2")
+    return replace(outcome, reply=Reply(451, trouble.text, enhanced, trouble.stage.upper()))
 
 
 class SmtpSession:
@@ -105,13 +143,7 @@ class SmtpSession:
             outcome = local("bounced", 553, "5.6.7", text, "unknown", "protocol")
             return self._tried(outcome, started, ())
         except ConnectionTrouble as trouble:
-            refused = next((reply for reply in trouble.recipients if reply.permanent), None)
-            outcome = (
-                of_reply("rcpt", refused, self._rules)
-                if refused
-                else of_trouble(trouble.stage, trouble.text, trouble.reply, self._rules)
-            )
-            return self._tried(outcome, started, ())
+            return self._tried(of_trouble(trouble, self._rules), started, ())
         return self._tried(_outcome(result, self._rules), started, _dialogue(result))
 
     def _tried(self, outcome: Outcome, started: int, dialogue: tuple[Mapping[str, Any], ...]) -> Tried:

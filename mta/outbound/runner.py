@@ -8,7 +8,6 @@ store cannot take (full disk) is kept and tried again, its delivery stays claime
 from __future__ import annotations
 
 import asyncio
-import datetime
 import random
 import time
 from collections import Counter
@@ -27,13 +26,13 @@ from mta.model import Attempt, DeliveryStatus, Lane, Queued
 from mta.net.smtp import ConnectionTrouble
 from mta.outbound.capture import CaptureSession
 from mta.outbound.connector import Connector
-from mta.outbound.deliver import DeliverySession, SmtpSession, Tried, attempt, local
+from mta.outbound.deliver import DeliverySession, SmtpSession, Tried, attempt, local, of_trouble
 from mta.outbound.route import NoRoute, Route, Router, RouteUnknown
 from mta.outbound.sign import Signer
 from mta.outbound.site import Pace, Session, Site
 from mta.protocol import verp
 from mta.protocol.address import Address
-from mta.protocol.outcome import Outcome, of_trouble
+from mta.protocol.outcome import Outcome
 from mta.protocol.schedule import Schedule
 from mta.protocol.verdict import Rules
 from mta.store import deliveries
@@ -48,6 +47,7 @@ SETTLE_AGAIN_S = 1.0
 SIMULATED_DELAY_MS = 60_000
 CAPTURE = "capture"
 SHOWN_DOMAINS = 100
+DAY_MS = 86_400_000
 
 _STATUS = {
     "delivered": DeliveryStatus.DELIVERED,
@@ -284,12 +284,11 @@ class Runner:
         """Every delivery has its own, so that whatever comes back names it (VERP)."""
         if queued.reverse_path == "":
             return None
-        today = datetime.datetime.now(datetime.UTC).date().toordinal()
-        return Address(verp.encode(queued.delivery_id, self._verp_key, today), return_path)
+        return Address(verp.encode(queued.delivery_id, self._verp_key, self._clock() // DAY_MS), return_path)
 
     async def _unreachable(self, queued: Queued, trouble: ConnectionTrouble, backoff_ms: int) -> None:
         """The delivery that found its site down: the one that gets an attempt."""
-        outcome = of_trouble(trouble.stage, trouble.text, trouble.reply, self._rules)
+        outcome = of_trouble(trouble, self._rules)
         now = self._clock()
         log.warning("site backs off", domain=queued.recipient.domain, ms=backoff_ms, error=trouble.text)
         if await self._database.write(begin, queued, now) is DeliveryStatus.SENDING:
@@ -327,13 +326,15 @@ class Runner:
             reason=reason,
             host=tried.host,
             bounce_type=outcome.type if refused and status is DeliveryStatus.BOUNCED else None,
-            bounce_category=outcome.category,
+            bounce_category=outcome.reason,
         )
 
     def _next_at(self, queued: Queued, outcome: Outcome, now: int) -> int | None:
         if queued.simulation == "delayed":
             return now + SIMULATED_DELAY_MS
-        return self._schedule.next_attempt(queued.attempts + 1, now, queued.expires_at, self._jitter(), outcome)
+        return self._schedule.next_attempt(
+            queued.attempts + 1, now, queued.expires_at, self._jitter(), outcome.reply, outcome.reason
+        )
 
     def _attempt(self, queued: Queued, tried: Tried, status: DeliveryStatus) -> Attempt:
         reply = tried.outcome.reply

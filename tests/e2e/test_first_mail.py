@@ -29,7 +29,7 @@ def test_smtplib_submits_and_the_peer_gets_it_signed(daemon: Daemon, sink: Scrip
     for one in got:
         assert one.content.count(b"DKIM-Signature:") == 2
         assert b"secret" not in one.content and b"Message-ID:" in one.content
-        assert one.sender.endswith("@mail.example.org") and one.sender.startswith("b-")
+        assert one.sender.endswith("@mail.example.org") and one.sender.startswith("b+")
 
 
 def test_a_send_over_http_is_delivered_and_readable_everywhere(daemon: Daemon, sink: ScriptedMx) -> None:
