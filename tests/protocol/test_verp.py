@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mta import ids
 from mta.protocol import verp
 from mta.protocol.address import parse_address
 
 KEY, OTHER = b"k" * 32, b"o" * 32
 DAY = 20_500
-ID = ids.new("dlv", 1_771_200_000_000)
+ID = "dlv_01khhvyc00e1eda8af6p46syqk"
 
 
 def test_a_token_names_its_delivery() -> None:
