@@ -82,7 +82,7 @@ class serving:  # noqa: N801 (used like a function)
 
     async def __aenter__(self) -> str:
         self.task = asyncio.create_task(self.server.serve(sockets=[self.socket]))
-        while not self.server.started:  # noqa: ASYNC110 (uvicorn tells nobody)
+        while not self.server.started:
             await asyncio.sleep(0)
         name = self.socket.getsockname()
         return f"http://{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)
