@@ -11,7 +11,6 @@ from mta.model import Queued
 from mta.outbound.deliver import Tried, of_reply
 from mta.outbound.sign import Prepared, Wanted
 from mta.protocol.address import Address
-from mta.protocol.outcome import Stage
 from mta.protocol.reply import Reply
 from mta.protocol.verdict import Rules
 from mta.store import deliveries
@@ -39,7 +38,7 @@ class CaptureSession:
     async def send(self, queued: Queued, prepared: Prepared, reverse_path: Address | None) -> Tried:
         started = now_ms()
         reply = TAKEN
-        stage: Stage = "dot"
+        stage = "dot"
         if queued.simulation == "bounced":
             reply, stage = REFUSED, "rcpt"
         elif queued.simulation == "delayed" and queued.attempts == 0:

@@ -15,28 +15,13 @@ from mta.model import Queued
 from mta.net.smtp import ConnectionTrouble, NotOffered, Recipient, SmtpConnection, Transaction, TransactionResult
 from mta.outbound.sign import BodyGone, NoKey, Prepared, Sender, Signer, Wanted
 from mta.protocol.address import Address
-from mta.protocol.outcome import Kind, Outcome, Stage, Trouble, TroubleKind, decide
+from mta.protocol.outcome import Kind, Outcome, Trouble, TroubleKind, decide
 from mta.protocol.reply import Reply
 from mta.protocol.verdict import BounceType, Rules, classify_reply
 
 LOCAL = "local"  # what a reply answers that we made ourselves
 
-# What `ConnectionTrouble.stage` (net/smtp) is to the table of outcomes.
-_STAGES: Final[Mapping[str, Stage]] = {
-    "connect": "connect",
-    "dns": "connect",
-    "banner": "banner",
-    "ehlo": "ehlo",
-    "helo": "ehlo",
-    "starttls": "tls",
-    "tls": "tls",
-    "mail": "mail",
-    "rcpt": "rcpt",
-    "data": "data",
-    "block": "data",
-    "dot": "dot",
-}
-_TROUBLES: Final[Mapping[str, TroubleKind]] = {"connect": "refused", "dns": "dns_temporary", "tls": "tls"}
+_TROUBLES: Final[Mapping[str, TroubleKind]] = {"dns": "dns", "tls": "tls"}
 _ENHANCED: Final[Mapping[str, str]] = {"connect": "4.4.1", "dns": "4.4.3", "tls": "4.7.5"}
 
 
@@ -90,20 +75,19 @@ def local(
     return Outcome(kind, "recipient", Reply(code, text, enhanced, LOCAL), None, type, reason)
 
 
-def of_reply(stage: Stage, reply: Reply, rules: Rules) -> Outcome:
+def of_reply(stage: str, reply: Reply, rules: Rules) -> Outcome:
     """What a peer's reply means."""
     return decide(stage, reply, None if reply.positive else classify_reply(reply, rules))
 
 
 def of_trouble(trouble: ConnectionTrouble, rules: Rules) -> Outcome:
     """What a connection that could not be made or broke means; a reply of ours says so where the peer gave none."""
-    stage = _STAGES.get(trouble.stage, "rset")
     refused = next((reply for reply in trouble.recipients if reply.permanent), None)
     if refused is not None:
         return of_reply("rcpt", refused, rules)
     if trouble.reply is not None and not trouble.reply.positive:
-        return of_reply(stage, trouble.reply, rules)
-    outcome = decide(stage, Trouble(_TROUBLES.get(trouble.stage, "lost"), trouble.text))
+        return of_reply(trouble.stage, trouble.reply, rules)
+    outcome = decide(trouble.stage, Trouble(_TROUBLES.get(trouble.stage, "connection"), trouble.text))
     enhanced = _ENHANCED.get(trouble.stage, "4.4.2")
     return replace(outcome, reply=Reply(451, trouble.text, enhanced, trouble.stage.upper()))
 

@@ -1,19 +1,17 @@
-"""When to try again: pure arithmetic on epoch milliseconds. Asked by lifecycle/settle after a deferred attempt."""
+"""When a delivery is tried again: pure arithmetic on epoch milliseconds, from how often it was tried and what the peer said."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mta.protocol.reply import Reply
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
-STEPS_MS = (5 * MINUTE_MS, 10 * MINUTE_MS, 20 * MINUTE_MS, 40 * MINUTE_MS, HOUR_MS, 2 * HOUR_MS)
-LAST_STEP_MS = 4 * HOUR_MS  # from the seventh attempt on
-SPREAD = 0.1  # each wait is up to a tenth shorter or longer
-GREYLIST_MS = 5 * MINUTE_MS
 GREYLIST_TRIES = 6  # a peer that greylists for ever is treated as any deferral
-DELAY_NOTICE_MS = 4 * HOUR_MS
+LONGEST_ASKED_MS = 4 * HOUR_MS
 
 _CLOCK = re.compile(r"\b(\d{1,2}):([0-5]\d):([0-5]\d)\b")
 _SPELLED = re.compile(
@@ -22,30 +20,39 @@ _SPELLED = re.compile(
 _UNIT_MS = {"s": 1000, "m": MINUTE_MS, "h": HOUR_MS}
 
 
-def next_attempt(
-    attempts_made: int,
-    now_ms: int,
-    expires_at_ms: int,
-    jitter: float,
-    reply: Reply | None = None,
-    reason: str = "",
-) -> int | None:
-    """When the next attempt is due, or None: the time is over.
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Waits in seconds: the n-th after the n-th try, the last one ever after; jitter spreads them by that share."""
 
-    `jitter` is in [-1, 1]; `reason` is the verdict's class, of which only `greylisted` matters, together with `reply`,
-    which may say how long to wait. A wait that would pass the expiry ends there: the last attempt is made then.
-    """
-    if now_ms >= expires_at_ms:
-        return None
-    wait = STEPS_MS[attempts_made - 1] if 1 <= attempts_made <= len(STEPS_MS) else LAST_STEP_MS
-    if attempts_made < 1:
-        wait = STEPS_MS[0]
-    if reason == "greylisted" and attempts_made <= GREYLIST_TRIES:
-        asked = asked_wait(reply.text) if reply else None
-        wait = GREYLIST_MS if asked is None else asked
-        jitter = abs(jitter)  # never before the time that the peer named
-    due = now_ms + wait + round(wait * SPREAD * max(-1.0, min(1.0, jitter)))
-    return min(due, expires_at_ms)
+    waits_s: Sequence[int]
+    jitter_percent: float
+    greylist_s: int
+
+    def next_attempt(
+        self,
+        attempts_made: int,
+        now_ms: int,
+        expires_at_ms: int,
+        jitter: float,
+        reply: Reply | None = None,
+        reason: str = "",
+    ) -> int | None:
+        """When the next attempt is due, or None: the time is over.
+
+        `jitter` is in [-1, 1]; `reason` is the verdict's class, of which only `greylisted` matters, together with
+        `reply`, which may say how long to wait. Where the wait would pass the expiry, a last attempt is made a minute
+        before it.
+        """
+        wait = self.waits_s[min(max(attempts_made, 1), len(self.waits_s)) - 1] * 1000
+        if reason == "greylisted" and attempts_made <= GREYLIST_TRIES:
+            asked = asked_wait(reply.text) if reply else None
+            wait = self.greylist_s * 1000 if asked is None else asked
+            jitter = abs(jitter)  # never before the time that the peer named
+        due = now_ms + wait + round(wait * self.jitter_percent / 100 * max(-1.0, min(1.0, jitter)))
+        if due < expires_at_ms:
+            return due
+        last = expires_at_ms - MINUTE_MS
+        return last if last >= now_ms + MINUTE_MS else None
 
 
 def asked_wait(text: str) -> int | None:
@@ -58,10 +65,4 @@ def asked_wait(text: str) -> int | None:
         asked = int(clock[1]) * HOUR_MS + int(clock[2]) * MINUTE_MS + int(clock[3]) * 1000
     else:
         return None
-    return max(MINUTE_MS, min(asked, LAST_STEP_MS))
-
-
-def delay_notice_at(accepted_at_ms: int, expires_at_ms: int, after_ms: int = DELAY_NOTICE_MS) -> int | None:
-    """When to tell a submitter that asked (NOTIFY=DELAY, RFC 3461 §4.1) of the delay; None if it expires before."""
-    due = accepted_at_ms + after_ms
-    return due if due < expires_at_ms else None
+    return max(MINUTE_MS, min(asked, LONGEST_ASKED_MS))
