@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from api.routing import Call, Lines, Routes
+from mta import ids
 from mta.model import Event
 
 routes = Routes("events")
@@ -29,11 +30,11 @@ async def tail(call: Call, query: EventQuery) -> Lines:
 
 
 async def _events(call: Call, query: EventQuery, organization_id: str | None) -> AsyncIterator[Event | None]:
-    seen = set()
+    seen, start = set(), ids.now_ms()  # the time before the read, so that nothing falls between the two
     for event in await call.control.events.recent(query.limit, organization_id, query.type):
         seen.add(event.id)
         yield event
     if query.follow:
-        async for fresh in call.control.events.follow(organization_id, query.type):
+        async for fresh in call.control.events.follow(start, organization_id, query.type):
             if fresh is None or fresh.id not in seen:
                 yield fresh

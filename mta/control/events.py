@@ -70,10 +70,11 @@ class Events:
             before = rows[-1].id
         return found[:limit][::-1]
 
-    async def follow(self, organization_id: str | None = None, type: str | None = None) -> AsyncIterator[Event | None]:
-        """Each event from now on, without end; None where a while passed without one."""
+    async def follow(
+        self, start: int, organization_id: str | None = None, type: str | None = None
+    ) -> AsyncIterator[Event | None]:
+        """Each event since `start` (epoch milliseconds), without end; None where a while passed without one."""
         seen: deque[tuple[int, str]] = deque()
-        start = ids.now_ms()
         while True:
             after = ids.floor("evt", max(start, ids.now_ms() - OVERLAP_MS))
             known = {id for _, id in seen}
