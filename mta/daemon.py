@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 import structlog
@@ -51,6 +51,8 @@ log = structlog.get_logger("daemon")
 STORE_FILE = "posthouse.sqlite"
 DRAIN_S = 15.0  # SIGTERM to exit, at most
 
+Welcome = Callable[[Control, Settings], Awaitable[None]]
+
 
 class _HttpServer(uvicorn.Server):
     """uvicorn without its own signal handlers: signals are the daemon's."""
@@ -76,7 +78,7 @@ class Parts:
     accepting: asyncio.Event = field(default_factory=asyncio.Event)  # set while every listener accepts
 
 
-def configure_logs(settings: Settings) -> None:
+def configure_logs() -> None:
     """One line an event, to standard error."""
     pretty = sys.stderr.isatty()
     structlog.configure(
@@ -242,7 +244,7 @@ def _operator_socket(settings: Settings) -> Iterator[socket.socket]:
 @contextlib.asynccontextmanager
 async def offline(settings: Settings) -> AsyncIterator[None]:
     """The operator surface alone, on its socket, for a command while no daemon runs."""
-    configure_logs(settings)
+    configure_logs()
     async with assemble(settings) as parts:
         await parts.control.organizations.ensure_default()
         app = create_app(parts.control, settings, operator=True)
@@ -251,10 +253,10 @@ async def offline(settings: Settings) -> AsyncIterator[None]:
                 yield
 
 
-async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
-    """Runs until `stop` is set or a signal says so; returns when everything is drained."""
-    configure_logs(settings)
-    stop = stop or asyncio.Event()
+async def serve(settings: Settings, welcome: Welcome | None = None) -> None:
+    """Runs until a signal says so; returns when everything is drained. `welcome` is called once all is ready."""
+    configure_logs()
+    stop = asyncio.Event()
     notifier = Notifier()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -281,8 +283,11 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
         await stack.enter_async_context(_http(operator, stack.enter_context(_operator_socket(settings))))
         _ready(settings, parts)
         notifier.send("READY=1")
+        if welcome is not None:
+            await welcome(parts.control, settings)
         watchdog = asyncio.create_task(_watchdog(notifier))
         await stop.wait()
+        parts.accepting.clear()
         watchdog.cancel()
         notifier.send("STOPPING=1")
         log.info("stopping")
@@ -300,7 +305,6 @@ def _ready(settings: Settings, parts: Parts) -> None:
 
 async def _drain(parts: Parts) -> None:
     """Ends what takes mail in, then what sends it out."""
-    parts.accepting.clear()
     if parts.listeners:
         await asyncio.gather(*(listener.close(DRAIN_S / 3) for listener in parts.listeners))
     await parts.runner.drain(DRAIN_S / 2)
@@ -322,6 +326,6 @@ def _reload(tls: ServerTls) -> None:
         log.error("the certificate stays as it was", error=error.message)
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, welcome: Welcome | None = None) -> None:
     """`posthouse serve`: blocks until the daemon is told to stop."""
-    uvloop.run(serve(settings))
+    uvloop.run(serve(settings, welcome))

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -25,6 +24,7 @@ def operate(settings: Settings, work: Callable[[Client], _T]) -> _T:
 
 
 async def _offline(settings: Settings, work: Callable[[Client], _T]) -> _T:
-    daemon = importlib.import_module("mta.daemon")  # it brings the whole server: only where it is needed
+    from mta import daemon  # it brings the whole server: only where it is needed
+
     async with daemon.offline(settings):
         return await asyncio.to_thread(work, Client(settings.socket_path))

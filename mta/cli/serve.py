@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 
 import typer
@@ -16,7 +15,10 @@ from mta.errors import ConfigError
 def serve(config: ConfigFile = None, dev: Dev = False) -> None:
     """Run the mail server until it is told to stop (SIGTERM)."""
     settings = load(config, os.environ, dev=dev, files=True)
-    importlib.import_module("mta.daemon").run(settings)
+    from mta import daemon  # it brings the whole server: other commands start without it
+    from mta.cli.welcome import welcome
+
+    daemon.run(settings, welcome if dev else None)
 
 
 def check_config(config: ConfigFile = None, dev: Dev = False, as_json: AsJson = False) -> None:
