@@ -1,4 +1,7 @@
-"""POST /send: a message of typed fields, accepted when it is durable."""
+"""POST /send: a message of typed fields, accepted when it is durable.
+
+`SendFields` and `submission_of` are what every way of sending shares: templates, schedules and batches too.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,16 @@ from msgspec import Meta, field
 from api.addresses import One, Several, mailbox, mailboxes, unique
 from api.routing import Call, Routes
 from api.stackshift.shapes import MESSAGE_STATUS, Shape
-from mta.accept.submission import Submission
+from mta.accept.submission import Accepted, Submission
 from mta.errors import InvalidInput
 from mta.model import Options, Recipient
+from mta.protocol.mailboxes import Mailbox
 from mta.protocol.mime import OCTET_STREAM, Attachment, Draft
 
 routes = Routes("sending")
 
 SEND_BYTES = 40_000_000  # of a request: base64 and JSON around a message of the largest size
-INLINE_BYTES = 65_536  # of attachments that are put into the message without a thread
+INLINE_RECIPIENTS = 50  # more addresses are read in a thread: each takes some 30 µs
 
 
 class InlineAttachment(Shape):
@@ -41,12 +45,10 @@ class Simulation(Shape):
     scenario: Literal["delivered", "delayed", "bounced", "complained"]
 
 
-class SendRequest(Shape):
-    from_: One = field(name="from")
+class SendFields(Shape, kw_only=True):
+    """What every way of sending takes, whatever the words come from."""
+
     to: Several
-    subject: str
-    html: str | None = None
-    text: str | None = None
     cc: Several | None = None
     bcc: Several | None = None
     reply_to: Several | None = None
@@ -60,6 +62,13 @@ class SendRequest(Shape):
     simulation: Simulation | None = None
 
 
+class SendRequest(SendFields, kw_only=True):
+    from_: One = field(name="from")
+    subject: str
+    html: str | None = None
+    text: str | None = None
+
+
 class Sent(Shape):
     id: str
     status: str
@@ -69,12 +78,23 @@ class Sent(Shape):
 @routes.post("/send", scope="emails:send", status=202, limit=SEND_BYTES)
 async def send(call: Call, body: SendRequest) -> Sent:
     """Accept a message; it survives a power cut when this answers."""
-    key = body.idempotency_key or call.request.headers.get("idempotency-key")
-    if sum(len(attachment.content) for attachment in body.attachments) > INLINE_BYTES:
-        submission = await asyncio.to_thread(submission_of, body, key)
-    else:
-        submission = submission_of(body, key)
-    accepted = await call.control.accept.submit(call.principal, submission)
+    submission = await submission_of(
+        call,
+        body,
+        author=mailbox(body.from_, "from"),
+        subject=body.subject,
+        html=body.html,
+        text=body.text,
+        idempotency_key=body.idempotency_key or idempotency_header(call),
+    )
+    return sent(await call.control.accept.submit(call.principal, submission))
+
+
+def idempotency_header(call: Call) -> str | None:
+    return call.request.headers.get("idempotency-key")
+
+
+def sent(accepted: Accepted) -> Sent:
     return Sent(
         id=accepted.message_id,
         status=MESSAGE_STATUS[accepted.status],
@@ -82,33 +102,57 @@ async def send(call: Call, body: SendRequest) -> Sent:
     )
 
 
-def submission_of(body: SendRequest, idempotency_key: str | None) -> Submission:
-    """The shared command. Raises InvalidInput."""
-    if body.html is None and body.text is None:
+async def submission_of(
+    call: Call,
+    fields: SendFields,
+    *,
+    author: Mailbox,
+    subject: str,
+    html: str | None,
+    text: str | None,
+    idempotency_key: str | None,
+    template_id: str | None = None,
+    fingerprint: str | None = None,
+    scheduled_at: int | None = None,
+) -> Submission:
+    """The shared command; the words come from the request or a template (then `fingerprint` says what was asked).
+
+    `scheduled_at` is epoch milliseconds. Raises InvalidInput.
+    """
+    if html is None and text is None:
         raise InvalidInput("A message needs html or text.", code="content_missing", field="text")
-    to, cc, bcc = mailboxes(body.to, "to"), mailboxes(body.cc, "cc"), mailboxes(body.bcc, "bcc")
+    many = isinstance(fields.to, list) and len(fields.to) > INLINE_RECIPIENTS
+    to, cc, bcc = await asyncio.to_thread(_addressees, fields) if many else _addressees(fields)
     draft = Draft(
-        author=mailbox(body.from_, "from"),
+        author=author,
         to=to,
         cc=cc,
-        reply_to=mailboxes(body.reply_to, "replyTo"),
-        subject=body.subject,
-        text=body.text,
-        html=body.html,
-        attachments=tuple(
-            Attachment(each.content, each.filename, each.content_type, each.content_id) for each in body.attachments
-        ),
-        headers=tuple(body.headers.items()),
+        reply_to=mailboxes(fields.reply_to, "replyTo"),
+        subject=subject,
+        text=text,
+        html=html,
+        attachments=await _attachments(fields.attachments),
+        headers=tuple(fields.headers.items()),
     )
-    tracking = body.tracking or Tracking()
+    tracking = fields.tracking or Tracking()
     options = Options(
-        stream=body.stream,
-        tags=body.tags,
-        metadata=body.metadata,
+        stream=fields.stream,
+        tags=fields.tags,
+        metadata=fields.metadata,
         idempotency_key=idempotency_key,
         track_opens=tracking.opens,
         track_clicks=tracking.clicks,
-        simulation=body.simulation.scenario if body.simulation else None,
+        simulation=fields.simulation.scenario if fields.simulation else None,
+        scheduled_at=scheduled_at,
+        template_id=template_id,
     )
     recipients = tuple(Recipient(address) for address in unique(to, cc, bcc))
-    return Submission(source="api", content=draft, recipients=recipients, options=options)
+    return Submission(source="api", content=draft, recipients=recipients, options=options, fingerprint=fingerprint)
+
+
+def _addressees(fields: SendFields) -> tuple[tuple[Mailbox, ...], tuple[Mailbox, ...], tuple[Mailbox, ...]]:
+    return mailboxes(fields.to, "to"), mailboxes(fields.cc, "cc"), mailboxes(fields.bcc, "bcc")
+
+
+async def _attachments(given: list[InlineAttachment]) -> tuple[Attachment, ...]:
+    return tuple(Attachment(each.content, each.filename, each.content_type, each.content_id) for each in given)

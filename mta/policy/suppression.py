@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from mta.errors import Unprocessable
 from mta.model import Suppression
 from mta.protocol.address import Address
+from mta.protocol.unsubscribe import Subscription
 from mta.store import events, suppressions
 from mta.store.sqlite import Tx
 
@@ -71,3 +72,32 @@ def refusal(found: Iterable[Suppression]) -> Unprocessable:
             "recipients": [{"email": one.email, "reason": one.reason, "suppression_id": one.id} for one in all_found]
         },
     )
+
+
+def unsubscribe(tx: Tx, left: Subscription, now: int) -> Suppression:
+    """Their owner leaves a stream: suppressed for that stream alone, so that receipts and codes still come."""
+    found, new = suppressions.add(
+        tx,
+        left.organization_id,
+        left.email,
+        "unsubscribe",
+        "user",
+        now,
+        test=left.test,
+        stream=left.stream,
+        message_id=left.message_id,
+    )
+    if new:
+        events.add(
+            tx,
+            left.organization_id,
+            "suppression.created",
+            "suppression",
+            found.id,
+            test=left.test,
+            message_id=left.message_id,
+            recipient=found.email,
+            data={"email": found.email, "reason": found.reason, "source": found.source, "stream": found.stream},
+            at=now,
+        )
+    return found
