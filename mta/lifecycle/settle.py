@@ -70,8 +70,7 @@ def begin(tx: Tx, queued: Queued, now: int) -> DeliveryStatus:
         settle(tx, Settlement(queued, DeliveryStatus.SUPPRESSED, now, reason=found.reason))
         return DeliveryStatus.SUPPRESSED
     if tx.one(deliveries.BEGIN, id=queued.delivery_id, now=now) is None:
-        row = deliveries.by_id(tx, queued.delivery_id)
-        return row.status if row else DeliveryStatus.CANCELLED
+        return deliveries.status(tx, queued.delivery_id) or DeliveryStatus.CANCELLED
     _roll_up(tx, queued.message_id, now)
     return DeliveryStatus.SENDING
 
@@ -79,8 +78,8 @@ def begin(tx: Tx, queued: Queued, now: int) -> DeliveryStatus:
 def settle(tx: Tx, done: Settlement) -> None:
     """Records how a try ended. Raises Conflict where the delivery cannot become that any more."""
     queued = done.queued
-    before = deliveries.by_id(tx, queued.delivery_id)
-    if before is None or not may_become(before.status, done.status):
+    before = deliveries.status(tx, queued.delivery_id)
+    if before is None or not may_become(before, done.status):
         raise Conflict(f"Delivery {queued.delivery_id} cannot become {done.status}.")
     tx.run(
         deliveries.SETTLE,
@@ -194,17 +193,16 @@ def suppress(tx: Tx, queued: Queued, reason: str, now: int, **metadata: Any) -> 
 
 def _roll_up(tx: Tx, message_id: str, now: int) -> None:
     """The message's status from its deliveries', with the event of the change."""
-    message = messages.by_id(tx, message_id)
-    assert message is not None
-    scheduled = message.scheduled_at is not None and message.scheduled_at > now
+    before = messages.standing(tx, message_id)
+    scheduled = before.scheduled_at is not None and before.scheduled_at > now
     status = roll_up(deliveries.statuses(tx, message_id), scheduled=scheduled)
-    if status is message.status:
+    if status is before.status:
         return
     messages.set_status(tx, message_id, status, now, now if status is MessageStatus.SENT else None)
-    first = status is not MessageStatus.SENT or message.sent_at is None
+    first = status is not MessageStatus.SENT or before.sent_at is None
     if first and (name := MESSAGE_EVENTS.get(status)):
         events.add(
-            tx, message.organization_id, name, "message", message_id, test=message.test, message_id=message_id, at=now
+            tx, before.organization_id, name, "message", message_id, test=before.test, message_id=message_id, at=now
         )
 
 

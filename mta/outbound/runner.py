@@ -44,6 +44,7 @@ SITE_QUEUE = 1000  # deliveries of one site in memory, at most
 DOMAINS_A_PAGE = 500
 LOOK_AGAIN_MS = 30_000  # however quiet it is, the store is asked this often
 SETTLE_AGAIN_S = 1.0
+FILL_EVERY_S = 0.02  # the store is asked at most this often, however many wake the filler
 SIMULATED_DELAY_MS = 60_000
 CAPTURE = "capture"
 SHOWN_DOMAINS = 100
@@ -122,7 +123,7 @@ class Runner:
         """Deliveries that were made durable a moment ago; what does not fit stays in the store until there is room."""
         for queued in fresh:
             if self._draining or not self._claim(queued):
-                self.wake()
+                self._left(queued.recipient.domain)
             elif queued.next_at > self._clock():
                 self._release([queued])
                 self.wake()
@@ -166,6 +167,14 @@ class Runner:
             self._clock() + int(wait_s * 1000) if backing_off else None,
             site.last_trouble,
         )
+
+    def _left(self, domain: str) -> None:
+        """A delivery stays in the store for want of room: its site asks for it when it has some."""
+        site = self._sites.get(self._site_of.get(domain, ""))
+        if site is not None and site.queue:
+            site.more = True
+        else:
+            self.wake()
 
     def _claim(self, queued: Queued) -> bool:
         if queued.delivery_id in self._claimed or len(self._claimed) >= self._settings.outbound.deliveries_in_memory:
@@ -226,6 +235,7 @@ class Runner:
         self._site_of[queued.recipient.domain] = site.key
         if self._draining or site.backed_off or len(site.queue) >= SITE_QUEUE:
             site.domains.add(queued.recipient.domain)
+            site.more = True
             self._release([queued])
         else:
             site.push(queued)
@@ -406,6 +416,7 @@ class Runner:
                 wait_ms = 1000
             try:
                 await asyncio.wait_for(self._wake.wait(), wait_ms / 1000)
+                await asyncio.sleep(FILL_EVERY_S)
             except TimeoutError:
                 pass
 
@@ -441,6 +452,7 @@ class Runner:
                     room -= 1
                     self._dispatch(queued)
             if not room:
+                self._left(domain)
                 return
 
     async def _expire(self) -> None:

@@ -18,6 +18,7 @@ from mta.model import Queued
 from mta.net.smtp import ConnectionTrouble
 from mta.outbound.queue import LaneQueue
 
+LOW_WATER = 200  # deliveries left in memory when more are fetched
 TROUBLES_IN_A_ROW = 3  # sessions that broke, without a success between, before the whole site backs off
 
 
@@ -69,6 +70,7 @@ class Site:
         self.backoff_s = 0.0
         self.last_trouble: str | None = None
         self.domains: set[str] = set()
+        self.more = False  # the store has deliveries for this site that did not fit in memory
         self._pace = pace
         self._open_session = open_session
         self._deliver = deliver
@@ -163,7 +165,8 @@ class Site:
             await waiter
             timer.cancel()
             queued = self.queue.pop()
-        if len(self.queue) < self._pace.connections_cap:
+        if self.more and len(self.queue) <= LOW_WATER:
+            self.more = False
             self._hungry()
         return queued
 

@@ -7,8 +7,8 @@ judged early where that spares the client a long DATA, and once more, for good, 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 from config.settings import Listener
 from mta import ids
@@ -34,6 +34,7 @@ _RECIPIENT_OK: Final = Reply(250, "Ok", "2.1.5")
 _AUTH_FIRST: Final = Reply(530, "Authenticate first, with an API key as the password", "5.7.0")  # RFC 4954 §6
 # The enhanced code where a message is refused for something else than its content (RFC 3463).
 _ENHANCED: Final = {"domain_not_verified": "5.7.1", "recipient_suppressed": "5.7.1", "mail_loop": "5.4.6"}
+_P = TypeVar("_P")
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -72,24 +73,30 @@ class SubmissionHandler:
         principal = self._principal(session)
         if principal is None:
             return _AUTH_FIRST
-        if path is None and self._authenticator.is_live(principal):
-            return _SENDER_OK
-        return self._check_sender(principal, path)
-
-    async def _check_sender(self, principal: Principal, path: Address | None) -> Reply:
-        await self._authenticator.confirm(principal)
-        if path is not None:
-            await self._database.read(senders.check_reverse_path, principal.organization_id, path.domain)
-        return _SENDER_OK
+        return self._judge(principal, self._judge_sender, path)
 
     def rcpt(self, session: Session, path: Address, parameters: RcptParameters) -> Answer:
         principal = self._principal(session)
-        return _AUTH_FIRST if principal is None else self._check_recipient(principal, path)
+        return _AUTH_FIRST if principal is None else self._judge(principal, self._judge_recipient, path)
 
-    async def _check_recipient(self, principal: Principal, path: Address) -> Reply:
-        """The stream is not known before DATA, so only a suppression for all streams counts here."""
+    def _judge(self, principal: Principal, judge: Callable[[Principal, _P], Reply], path: _P) -> Answer:
+        """At once where the key is known to be good, else after a look at the store."""
+        if self._authenticator.is_live(principal):
+            return judge(principal, path)
+        return self._judge_later(principal, judge, path)
+
+    async def _judge_later(self, principal: Principal, judge: Callable[[Principal, _P], Reply], path: _P) -> Reply:
         await self._authenticator.confirm(principal)
-        found = await self._database.read(
+        return judge(principal, path)
+
+    def _judge_sender(self, principal: Principal, path: Address | None) -> Reply:
+        if path is not None:
+            self._database.peek(senders.check_reverse_path, principal.organization_id, path.domain)
+        return _SENDER_OK
+
+    def _judge_recipient(self, principal: Principal, path: Address) -> Reply:
+        """The stream is not known before DATA, so only a suppression for all streams counts here."""
+        found = self._database.peek(
             suppressions.applying, principal.organization_id, principal.test, path.key, suppression.EVERY_STREAM
         )
         if found is None:

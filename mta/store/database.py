@@ -66,6 +66,7 @@ class Database:
         self._readers = ThreadPoolExecutor(readers, "store-reader")
         self._local = threading.local()
         self._reader_connections: list[apsw.Connection] = []
+        self._peeker: apsw.Connection | None = None
         self._lock_file: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.unclean = False  # the last owner did not close the store
@@ -93,6 +94,9 @@ class Database:
         self._thread = None
         self._readers.shutdown(wait=True)
         self._checkpointer.shutdown(wait=True)
+        if self._peeker is not None:
+            self._peeker.close()
+            self._peeker = None
         for connection in self._reader_connections:
             connection.close()
         last = self._open_writer()
@@ -126,6 +130,18 @@ class Database:
     async def read(self, fn: Callable[..., T], *args: Any) -> T:
         """Runs `fn(tx, *args)` in a reader thread, on one snapshot of the store."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn, args)
+
+    def peek(self, fn: Callable[..., T], *args: Any) -> T:
+        """Runs `fn(tx, *args)` here and now: for one or two index seeks on a hot path, where a thread costs ten times more."""
+        if self._thread is None:
+            raise Unavailable("The store is closed.")
+        if self._peeker is None:
+            self._peeker = open_connection(self.path, read_only=True)
+        try:
+            return fn(Tx(self._peeker), *args)
+        except apsw.Error as error:
+            log.error("read failed", error=str(error))
+            raise Unavailable("The store cannot be read at the moment; try again.") from error
 
     def room(self) -> bool:
         """False: free disk space is under the floor, so nothing new may be accepted."""

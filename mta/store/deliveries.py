@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from mta.model import Attempt, Delivery, DeliveryStatus, Lane, Queued
 from mta.protocol.address import parse_address
-from mta.store.sqlite import Row, Tx
+from mta.store.sqlite import Row, Tx, from_json, to_json
 
 COLUMNS = (
     "id, message_id, organization_id, recipient, domain, lane, status, attempts, next_at, expires_at, code, enhanced, reply, "
@@ -22,6 +21,7 @@ ADD = """
         :id, :message_id, :organization_id, :test, :recipient, :recipient_key, :domain, :lane, :status, :next_at,
         :expires_at, :notify, :orcpt, :reason, :now, :now)"""
 BY_ID = f"SELECT {COLUMNS} FROM deliveries WHERE id = :id"
+STATUS = "SELECT status FROM deliveries WHERE id = :id"
 BY_MESSAGE = f"SELECT {COLUMNS} FROM deliveries WHERE message_id = :message_id ORDER BY id LIMIT :limit"
 STATUSES = "SELECT status, count(*) FROM deliveries WHERE message_id = :message_id GROUP BY status"
 SETTLE = """
@@ -91,7 +91,7 @@ def delivery(row: Row) -> Delivery:
 
 
 def queued(row: Row) -> Queued:
-    options = json.loads(row[14])
+    options = from_json(row[14])
     return Queued(
         delivery_id=row[0],
         message_id=row[1],
@@ -140,6 +140,11 @@ def add(tx: Tx, made: Queued, status: DeliveryStatus, reason: str | None = None)
 def by_id(tx: Tx, id: str) -> Delivery | None:
     row = tx.one(BY_ID, id=id)
     return delivery(row) if row else None
+
+
+def status(tx: Tx, id: str) -> DeliveryStatus | None:
+    row = tx.one(STATUS, id=id)
+    return DeliveryStatus(row[0]) if row else None
 
 
 def by_message(tx: Tx, message_id: str, limit: int = -1) -> list[Delivery]:
@@ -207,17 +212,17 @@ def add_attempt(tx: Tx, made: Attempt) -> None:
         host=made.host,
         address=made.address,
         source_address=made.source_address,
-        tls=json.dumps(made.tls) if made.tls else None,
+        tls=to_json(made.tls) if made.tls else None,
         code=made.code,
         enhanced=made.enhanced,
         reply=made.reply,
-        dialogue=json.dumps(made.dialogue),
+        dialogue=to_json(made.dialogue),
     )
 
 
 def attempts(tx: Tx, message_id: str, after: str = "", limit: int = 1000) -> list[Attempt]:
     return [
-        Attempt(*(*row[:12], json.loads(row[12]) if row[12] else None, *row[13:16], tuple(json.loads(row[16]))))
+        Attempt(*(*row[:12], from_json(row[12]) if row[12] else None, *row[13:16], tuple(from_json(row[16]))))
         for row in tx.all(ATTEMPTS, message_id=message_id, after=after, limit=limit)
     ]
 

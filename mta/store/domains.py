@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from mta.model import DkimKey, Domain
-from mta.store.sqlite import Row, Tx
+from mta.store.sqlite import Row, Tx, from_json, to_json
 
 COLUMNS = "id, organization_id, name, status, trusted, challenge, checks, created_at, verified_at, last_checked_at"
 ADD = f"""
@@ -43,7 +42,7 @@ DELETE_KEY = "DELETE FROM dkim_keys WHERE id = :id"
 
 
 def domain(row: Row) -> Domain:
-    return Domain(row[0], row[1], row[2], row[3], bool(row[4]), row[5], json.loads(row[6]), row[7], row[8], row[9])
+    return Domain(row[0], row[1], row[2], row[3], bool(row[4]), row[5], from_json(row[6]), row[7], row[8], row[9])
 
 
 def add(tx: Tx, made: Domain) -> None:
@@ -89,7 +88,7 @@ def update(
         id=id,
         status=status,
         trusted=int(trusted),
-        checks=json.dumps(checks),
+        checks=to_json(checks),
         verified_at=verified_at,
         last_checked_at=last_checked_at,
     )

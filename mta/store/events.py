@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from mta import ids
 from mta.model import Event
-from mta.store.sqlite import Row, Tx
+from mta.store.sqlite import Row, Tx, from_json, to_json
 
 COLUMNS = "id, organization_id, test, type, resource_type, resource_id, message_id, recipient, data, created_at"
 ADD = f"""
@@ -49,7 +48,7 @@ def event(row: Row) -> Event:
         resource_id=row[5],
         message_id=row[6],
         recipient=row[7],
-        data=json.loads(row[8]),
+        data=from_json(row[8]),
         created_at=row[9],
     )
 
@@ -80,7 +79,7 @@ def add(
         resource_id=resource_id,
         message_id=message_id,
         recipient=recipient,
-        data=json.dumps(data) if data else "{}",
+        data=to_json(data) if data else "{}",
         now=now,
     )
     return id

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 
 from mta.model import Message, MessageStatus
-from mta.store.sqlite import Row, Tx
+from mta.store.sqlite import Row, Tx, from_json, to_json
 
 COLUMNS = (
     "id, organization_id, body_id, domain, status, test, source, stream, from_address, sender, to_addresses, cc, bcc, reply_to, "
@@ -34,7 +34,19 @@ PAGE_BY_RECIPIENT = f"""
 SET_STATUS = (
     "UPDATE messages SET status = :status, updated_at = :now, sent_at = coalesce(sent_at, :sent_at) WHERE id = :id"
 )
+STANDING = "SELECT organization_id, test, status, scheduled_at, sent_at FROM messages WHERE id = :id"
 LAST = "~"  # sorts after every id
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """As much of a message as its roll-up needs."""
+
+    organization_id: str
+    test: bool
+    status: MessageStatus
+    scheduled_at: int | None
+    sent_at: int | None
 
 
 def message(row: Row) -> Message:
@@ -49,16 +61,16 @@ def message(row: Row) -> Message:
         stream=row[7],
         from_address=row[8],
         sender=row[9],
-        to=tuple(json.loads(row[10])),
-        cc=tuple(json.loads(row[11])),
-        bcc=tuple(json.loads(row[12])),
-        reply_to=tuple(json.loads(row[13])),
+        to=tuple(from_json(row[10])),
+        cc=tuple(from_json(row[11])),
+        bcc=tuple(from_json(row[12])),
+        reply_to=tuple(from_json(row[13])),
         subject=row[14],
         header_message_id=row[15],
         size=row[16],
-        tags=json.loads(row[17]),
-        metadata=json.loads(row[18]),
-        options=json.loads(row[19]),
+        tags=from_json(row[17]),
+        metadata=from_json(row[18]),
+        options=from_json(row[19]),
         created_at=row[20],
         updated_at=row[21],
         scheduled_at=row[22],
@@ -79,16 +91,16 @@ def add(tx: Tx, made: Message, reverse_path: str | None) -> None:
         stream=made.stream,
         from_address=made.from_address,
         sender=made.sender,
-        to=json.dumps(made.to),
-        cc=json.dumps(made.cc),
-        bcc=json.dumps(made.bcc),
-        reply_to=json.dumps(made.reply_to),
+        to=to_json(made.to),
+        cc=to_json(made.cc),
+        bcc=to_json(made.bcc),
+        reply_to=to_json(made.reply_to),
         subject=made.subject,
         header_message_id=made.header_message_id,
         size=made.size,
-        tags=json.dumps(dict(made.tags)),
-        metadata=json.dumps(dict(made.metadata)),
-        options=json.dumps(dict(made.options)),
+        tags=to_json(dict(made.tags)),
+        metadata=to_json(dict(made.metadata)),
+        options=to_json(dict(made.options)),
         reverse_path=reverse_path,
         template_id=made.options.get("template_id") or "",
         now=made.created_at,
@@ -137,6 +149,13 @@ def page(
             break
         cursor = rows[-1].id
     return found[:limit]
+
+
+def standing(tx: Tx, id: str) -> Standing:
+    """Where a message stands; it must exist."""
+    row = tx.one(STANDING, id=id)
+    assert row is not None
+    return Standing(row[0], bool(row[1]), MessageStatus(row[2]), row[3], row[4])
 
 
 def set_status(tx: Tx, id: str, status: MessageStatus, now: int, sent_at: int | None = None) -> None:

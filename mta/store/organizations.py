@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from mta import ids
 from mta.model import ApiKey, Organization
-from mta.store.sqlite import Row, Tx
+from mta.store.sqlite import Row, Tx, from_json, to_json
 
 _ORGANIZATION = "id, name, tier, settings, created_at"
 ADD = "INSERT INTO organizations (id, name, tier, settings, created_at) VALUES (:id, :name, :tier, :settings, :now)"
@@ -29,7 +28,7 @@ TOUCH_KEY = "UPDATE api_keys SET last_used_at = :now WHERE id = :id"
 
 
 def _organization(row: Row) -> Organization:
-    return Organization(row[0], row[1], row[2], json.loads(row[3]), row[4])
+    return Organization(row[0], row[1], row[2], from_json(row[3]), row[4])
 
 
 def _key(row: Row) -> ApiKey:
@@ -38,7 +37,7 @@ def _key(row: Row) -> ApiKey:
         organization_id=row[1],
         name=row[2],
         prefix=row[3],
-        scopes=tuple(json.loads(row[4])),
+        scopes=tuple(from_json(row[4])),
         test=bool(row[5]),
         created_at=row[6],
         expires_at=row[7],
@@ -49,7 +48,7 @@ def _key(row: Row) -> ApiKey:
 
 def add(tx: Tx, name: str, tier: str, settings: Mapping[str, Any] | None = None) -> Organization:
     made = Organization(ids.new("org"), name, tier, settings or {}, ids.now_ms())
-    tx.run(ADD, id=made.id, name=name, tier=tier, settings=json.dumps(made.settings), now=made.created_at)
+    tx.run(ADD, id=made.id, name=name, tier=tier, settings=to_json(made.settings), now=made.created_at)
     return made
 
 
@@ -68,7 +67,7 @@ def listing(tx: Tx) -> list[Organization]:
 
 
 def update(tx: Tx, changed: Organization) -> None:
-    tx.run(UPDATE, id=changed.id, name=changed.name, tier=changed.tier, settings=json.dumps(changed.settings))
+    tx.run(UPDATE, id=changed.id, name=changed.name, tier=changed.tier, settings=to_json(changed.settings))
 
 
 def add_key(tx: Tx, key: ApiKey, hash: str) -> None:
@@ -79,7 +78,7 @@ def add_key(tx: Tx, key: ApiKey, hash: str) -> None:
         name=key.name,
         prefix=key.prefix,
         hash=hash,
-        scopes=json.dumps(key.scopes),
+        scopes=to_json(key.scopes),
         test=int(key.test),
         now=key.created_at,
         expires_at=key.expires_at,

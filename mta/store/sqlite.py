@@ -9,10 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import msgspec
 import structlog
 
 log = structlog.get_logger("store")
 Row = tuple[Any, ...]
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder()
+
+
+def to_json(value: Any) -> str:
+    """What a TEXT column holds of a list or mapping."""
+    return _encoder.encode(value).decode()
+
+
+def from_json(text: str) -> Any:
+    return _decoder.decode(text)
 
 
 class Tx:

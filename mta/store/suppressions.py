@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from mta import ids
 from mta.model import Suppression
-from mta.store.sqlite import Row, Tx
+from mta.store.sqlite import Row, Tx, from_json, to_json
 
 COLUMNS = "id, organization_id, test, email, reason, source, stream, metadata, message_id, created_at"
 ADD = f"""
@@ -26,7 +25,7 @@ DELETE = "DELETE FROM suppressions WHERE id = :id"
 
 
 def suppression(row: Row) -> Suppression:
-    return Suppression(row[0], row[1], bool(row[2]), row[3], row[4], row[5], row[6], json.loads(row[7]), row[8], row[9])
+    return Suppression(row[0], row[1], bool(row[2]), row[3], row[4], row[5], row[6], from_json(row[7]), row[8], row[9])
 
 
 def add(
@@ -52,7 +51,7 @@ def add(
         reason=reason,
         source=source,
         stream=stream,
-        metadata=json.dumps(metadata or {}),
+        metadata=to_json(metadata or {}),
         message_id=message_id,
         now=now,
     )
