@@ -264,6 +264,11 @@ class Settings(Section, frozen=True):
         """Where the daemon listens for the command line."""
         return self.data_dir / "posthouse.sock"
 
+    @property
+    def store_path(self) -> Path:
+        """The SQLite file."""
+        return self.data_dir / "posthouse.sqlite"
+
 
 def host_port(address: str, default_port: int | None = None) -> tuple[str, int]:
     """`127.0.0.1:25`, `[::1]:25` or `mx.example:25` as host and port; ValueError (a sentence) where it is neither.

@@ -48,7 +48,6 @@ from mta.store.secrets import Secrets
 
 log = structlog.get_logger("daemon")
 
-STORE_FILE = "posthouse.sqlite"
 DRAIN_S = 15.0  # SIGTERM to exit, at most
 
 Welcome = Callable[[Control, Settings], Awaitable[None]]
@@ -104,7 +103,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Parts]:
     if settings.store.url:
         raise ConfigError("store.url must be empty: this version keeps its store in data_dir (SQLite).")
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = settings.data_dir / STORE_FILE
+    path = settings.store_path
     new = not path.exists()
     database = Database(
         path, floor_bytes=settings.store.free_floor_bytes, floor_percent=settings.store.free_floor_percent

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from mta.cli import domains, init, keys, messages, orgs, queue, serve
+from mta.cli import backup, domains, init, keys, messages, orgs, queue, serve
 from mta.errors import PosthouseError
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app.command("serve")(serve.serve)
 app.command("check-config")(serve.check_config)
 app.command("send")(messages.send)
 app.command("tail")(messages.tail)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("classify")(messages.classify)
 app.add_typer(orgs.app, name="org")
 app.add_typer(keys.app, name="key")

@@ -21,6 +21,7 @@ Who may open the socket is the operator; there is no key. The daemon's half is `
 | POST /operator/queue/{action} | ids, or filter (keys of GET), or all | changed (a count), skipped |
 | GET  /operator/stats | | statuses (counts by name), sites |
 | POST /operator/send | org or key, from, to, cc, subject, text, html | id, status, deliveries |
+| POST /operator/backup | path (absolute), keep | path, size, removed |
 | GET  /operator/events | org, type, limit, follow | Events, one JSON object a line |
 
 Page: `{"data": [...], "next_cursor": "..." or null}`; asked with `limit` (1 to 100) and `cursor`.
@@ -87,9 +88,9 @@ class Client:
         """The answer's JSON; parameters that are None or False are left out."""
         return self._ask("GET", _with(path, query))
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Json:
-        """The answer's JSON; keys that are None are left out of the body."""
-        return self._ask("POST", path, {key: value for key, value in body.items() if value is not None})
+    def post(self, path: str, body: Mapping[str, Any], timeout_s: float | None = ANSWER_TIMEOUT_S) -> Json:
+        """The answer's JSON; keys that are None are left out of the body. `timeout_s` None: as long as it takes."""
+        return self._ask("POST", path, {key: value for key, value in body.items() if value is not None}, timeout_s)
 
     def delete(self, path: str, **query: Any) -> Json:
         """The answer's JSON."""
@@ -113,8 +114,10 @@ class Client:
                 if line.strip():  # an empty line only shows that the daemon is alive
                     yield json.loads(line)
 
-    def _ask(self, method: str, path: str, body: Json | None = None) -> Json:
-        with self._answer(method, path, body) as answer:
+    def _ask(
+        self, method: str, path: str, body: Json | None = None, timeout_s: float | None = ANSWER_TIMEOUT_S
+    ) -> Json:
+        with self._answer(method, path, body, timeout_s) as answer:
             parsed: Json = json.loads(answer.read())
             return parsed
 

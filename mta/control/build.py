@@ -9,6 +9,7 @@ from mta.accept.submit import Accept
 from mta.control.domains import Domains
 from mta.control.events import Events
 from mta.control.keys import Keys
+from mta.control.maintenance import Maintenance
 from mta.control.messages import Messages
 from mta.control.organizations import Organizations
 from mta.control.queue import Queue, QueueControl
@@ -30,6 +31,7 @@ class Control:
     messages: Messages
     events: Events
     queue: QueueControl
+    maintenance: Maintenance
 
 
 def build(
@@ -50,4 +52,5 @@ def build(
         messages=Messages(database, queue),
         events=Events(database),
         queue=QueueControl(database, queue),
+        maintenance=Maintenance(database),
     )

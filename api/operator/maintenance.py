@@ -1,0 +1,34 @@
+"""`posthouse backup`: the daemon copies its own store, so that one process owns it at any time."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from api.routing import Call, Routes
+
+routes = Routes("maintenance")
+
+
+class BackupRequest(msgspec.Struct):
+    """`path`: an absolute path of a directory, or of a file to make."""
+
+    path: str | None = None
+    keep: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+
+
+class BackupMade(msgspec.Struct):
+    """`size` in bytes; `removed`: older ones that made way for it."""
+
+    path: str
+    size: int
+    removed: list[str]
+
+
+@routes.post("/backup", status=201)
+async def back_up(call: Call, body: BackupRequest) -> BackupMade:
+    """Copy the store to a file, checked and durable when this answers."""
+    made = await call.control.maintenance.back_up(body.path, body.keep)
+    return BackupMade(made.path, made.size, list(made.removed))
