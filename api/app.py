@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import openapi, stackshift
+from api import openapi, stackshift, unsubscribe
 from api.operator import SURFACE as OPERATOR
 from api.ops import Operations
 from api.routing import Endpoint, Route, Surface, error_response
@@ -52,7 +52,7 @@ def create_app(
 
 
 def surfaces_of(operations: Operations, with_operator: bool) -> list[Surface]:
-    surfaces = [operations.surface(), stackshift.SURFACE]
+    surfaces = [operations.surface(), stackshift.SURFACE, unsubscribe.SURFACE]
     return [*surfaces, OPERATOR] if with_operator else surfaces
 
 

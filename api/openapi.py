@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from starlette.responses import Response
 
 from api.errors import DOCUMENTED
+from api.pages import Page
 from api.routing import Lines, Route, Surface
 
 _REF = "#/components/schemas/{name}"
 _NO_BODY = (None, type(None))
+_HTML: dict[str, Any] = {"text/html": {"schema": {"type": "string"}}}
 
 
 def document(surfaces: Sequence[Surface], public_url: str) -> dict[str, Any]:
@@ -56,7 +59,7 @@ def _key(kind: Any) -> str:
 
 
 def _is_response(kind: Any) -> bool:
-    return inspect.isclass(kind) and kind.__module__.startswith("starlette.")
+    return inspect.isclass(kind) and issubclass(kind, Response)
 
 
 def _operation(
@@ -92,13 +95,16 @@ def _responses(surface: Surface, route: Route, schema_of: dict[str, Any]) -> dic
     answer: dict[str, Any] = {"description": "Done."}
     if route.answer is Lines:
         answer["content"] = {"application/x-ndjson": {}}
+    elif route.answer is Page:
+        answer["content"] = _HTML
     elif route.answer not in _NO_BODY and not _is_response(route.answer):
         schema = surface.wrap_schema(schema_of[_key(route.answer)])
         answer["content"] = {"application/json": {"schema": schema}}
     responses = {str(route.status): answer}
     for status, text in DOCUMENTED.items():
         if _can_fail_with(route, status):
-            content = {"application/json": {"schema": dict(surface.error_schema)}}
+            page = route.answer is Page and status == "404"
+            content = _HTML if page else {"application/json": {"schema": dict(surface.error_schema)}}
             responses[status] = {"description": text, "content": content}
     return responses
 

@@ -26,6 +26,7 @@ from config.rules import load_rules
 from config.secret_key import read_secret_key
 from config.settings import Listener as ListenerSettings
 from config.settings import Settings, host_port
+from mta.accept.broadcast import WayOut
 from mta.accept.submit import Accept
 from mta.control.build import Control, build
 from mta.errors import ConfigError
@@ -39,6 +40,7 @@ from mta.outbound.route import Router
 from mta.outbound.runner import Runner
 from mta.outbound.sign import Signer
 from mta.policy.authentication import Authenticator
+from mta.protocol import unsubscribe
 from mta.protocol.smtp_events import ServerOptions
 from mta.smtpd.listener import Limits, Listener
 from mta.smtpd.submission import SubmissionHandler
@@ -147,7 +149,8 @@ def _parts(settings: Settings, database: Database, secrets: Secrets) -> Parts:
         rules,
         secrets.derive("verp"),
     )
-    accept = Accept(database, settings, offer=runner.offer)
+    way_out = WayOut(secrets.derive(unsubscribe.KEY), settings.api.public_url, settings.bounce_domain)
+    accept = Accept(database, settings, runner.offer, way_out)
     control = build(database, accept, authenticator, resolver, secrets, settings, runner)
     return Parts(settings, database, runner, signer, control, accept, authenticator)
 

@@ -50,6 +50,13 @@ class Lane(IntEnum):
     BULK = 2
 
 
+class StreamType(StrEnum):
+    """Mail that one person waits for, or the same for many: that can be left, and leaves after the other."""
+
+    TRANSACTIONAL = "transactional"
+    BROADCAST = "broadcast"
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who acts: an organization, through a key (or a trusted network, or the operator: then `key_id` is "")."""
@@ -291,6 +298,18 @@ class Suppression:
     stream: str
     metadata: Mapping[str, Any]
     message_id: str | None
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A kind of mail of one organization, named by its slug."""
+
+    id: str
+    organization_id: str
+    slug: str
+    name: str
+    type: StreamType
     created_at: int
 
 

@@ -70,7 +70,10 @@ class SendRequest(SendFields, kw_only=True):
 
 
 class Sent(Shape):
+    """`messageIds` are more than one where a broadcast went to several: a message for each."""
+
     id: str
+    message_ids: list[str]
     status: str
     idempotency_status: Literal["created", "replayed"]
 
@@ -97,6 +100,7 @@ def idempotency_header(call: Call) -> str | None:
 def sent(accepted: Accepted) -> Sent:
     return Sent(
         id=accepted.message_id,
+        message_ids=list(accepted.message_ids or (accepted.message_id,)),
         status=MESSAGE_STATUS[accepted.status],
         idempotency_status="replayed" if accepted.replayed else "created",
     )

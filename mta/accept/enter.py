@@ -4,12 +4,13 @@ here, so that it holds under parallel senders, and the message with all that bel
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from config.settings import Settings
 from mta import ids
+from mta.accept.broadcast import WayOut, personal
 from mta.accept.prepare import Prepared
 from mta.accept.submission import Accepted
 from mta.errors import NotFound
@@ -24,14 +25,13 @@ from mta.model import (
     Principal,
     Queued,
     Recipient,
+    StreamType,
     Suppression,
 )
-from mta.policy import idempotency, limits, senders, suppression
+from mta.policy import idempotency, limits, senders, streams, suppression
 from mta.store import bodies, deliveries, events, messages, organizations
 from mta.store import idempotency as keys
 from mta.store.sqlite import Tx
-
-BROADCAST: Final = "broadcast"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Entered:
     refused: tuple[Suppression, ...] = ()
 
 
-def enter(tx: Tx, principal: Principal, prepared: Prepared, settings: Settings) -> Entered:
+def enter(tx: Tx, principal: Principal, prepared: Prepared, settings: Settings, way_out: WayOut) -> Entered:
     """Judges and stores. Raises InvalidInput, Forbidden, Conflict or LimitReached: then nothing is kept."""
     organization = organizations.by_id(tx, principal.organization_id)
     if organization is None:
@@ -52,6 +52,8 @@ def enter(tx: Tx, principal: Principal, prepared: Prepared, settings: Settings) 
     if earlier is not None:
         return Entered(_replay(tx, earlier))
     _check_sender(tx, principal, prepared)
+    if streams.named(tx, organization.id, prepared.options.stream).type is StreamType.BROADCAST:
+        prepared = personal(prepared, principal, way_out)
     suppressed = suppression.among(
         tx,
         organization.id,
@@ -68,6 +70,13 @@ def enter(tx: Tx, principal: Principal, prepared: Prepared, settings: Settings) 
         return Entered(None, refused=tuple(suppressed.values()))
     limits.count(tx, organization, principal.test, going, prepared.now, settings.tiers)
     return _store(tx, organization, principal, prepared, settings, suppressed)
+
+
+def enter_all(
+    tx: Tx, principal: Principal, prepared: Sequence[Prepared], settings: Settings, way_out: WayOut
+) -> list[Entered]:
+    """Several, or none where one is refused."""
+    return [enter(tx, principal, each, settings, way_out) for each in prepared]
 
 
 def _earlier(tx: Tx, principal: Principal, prepared: Prepared, settings: Settings) -> str | None:
@@ -207,15 +216,12 @@ def _queued(made: Message, recipient: Recipient, prepared: Prepared, settings: S
     chosen, now = prepared.options, prepared.now
     next_at = made.scheduled_at or now
     expires_at = next_at + settings.retry.lifetime_s * 1000
-    lane = chosen.lane
-    if lane is None:
-        lane = Lane.BULK if chosen.stream == BROADCAST else Lane.TRANSACTIONAL
     return Queued(
         delivery_id=ids.new("dlv", now),
         message_id=made.id,
         organization_id=made.organization_id,
         recipient=recipient.address,
-        lane=lane,
+        lane=Lane.TRANSACTIONAL if chosen.lane is None else chosen.lane,
         attempts=0,
         next_at=next_at,
         expires_at=expires_at if chosen.expires_at is None else min(expires_at, chosen.expires_at),

@@ -55,10 +55,13 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The message is durable. `replayed`: it was already, this is the first answer again; `status` is its first status."""
+    """The message is durable. `replayed`: it was already, this is the first answer again; `status` is its first status.
+
+    `suppressed` are recipients, as given, that mail is not sent to; `message_ids` all messages that a broadcast became.
+    """
 
     message_id: str
     status: MessageStatus
     replayed: bool = False
     suppressed: tuple[str, ...] = ()
-    """Recipients, as given, that mail is not sent to."""
+    message_ids: tuple[str, ...] = ()

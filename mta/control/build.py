@@ -13,6 +13,8 @@ from mta.control.maintenance import Maintenance
 from mta.control.messages import Messages
 from mta.control.organizations import Organizations
 from mta.control.queue import Queue, QueueControl
+from mta.control.streams import Streams
+from mta.control.unsubscribes import Unsubscribes
 from mta.net.dns import Resolver
 from mta.policy.authentication import Authenticator
 from mta.store.database import Database
@@ -32,6 +34,8 @@ class Control:
     events: Events
     queue: QueueControl
     maintenance: Maintenance
+    streams: Streams
+    unsubscribes: Unsubscribes
 
 
 def build(
@@ -53,4 +57,6 @@ def build(
         events=Events(database),
         queue=QueueControl(database, queue),
         maintenance=Maintenance(database),
+        streams=Streams(database),
+        unsubscribes=Unsubscribes(database, secrets),
     )

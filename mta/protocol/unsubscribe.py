@@ -15,6 +15,9 @@ from dataclasses import dataclass
 _HASH_BYTES = 16
 _PERSON = b"posthouse-unsub"  # keeps these hashes apart from others made with the same key
 _SEPARATOR = "\n"
+KEY = "unsubscribe"  # label of the key that is derived for these tokens
+PATH = "/t/unsubscribe"  # of the page, before the token
+MAILBOX = "unsubscribe"  # whom to write to, the token in the subject
 MAX_TOKEN = 1024  # characters; a longer text is not looked at
 
 

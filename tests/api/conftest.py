@@ -13,12 +13,14 @@ import uvicorn
 
 from api.app import create_app
 from config.settings import Settings, Store
+from mta.accept.broadcast import WayOut
 from mta.accept.submit import Accept
 from mta.control.build import Control, build
 from mta.control.queue import IdleQueue
 from mta.model import Queued
 from mta.net.dns import Resolver
 from mta.policy.authentication import Authenticator
+from mta.protocol import unsubscribe
 from mta.store.database import Database
 from mta.store.secrets import Secrets
 from tests.fakes.dns import FakeDns
@@ -59,9 +61,11 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     ready = [True]
     with FakeDns({}) as dns:
         authenticator = Authenticator(database)
-        accept = Accept(database, settings, offered.extend)
+        secrets = Secrets(bytes(32))
+        way_out = WayOut(secrets.derive(unsubscribe.KEY), "https://mail.posthouse.test", "mail.posthouse.test")
+        accept = Accept(database, settings, offered.extend, way_out)
         resolver = Resolver([dns.server], timeout=2)
-        control = build(database, accept, authenticator, resolver, Secrets(bytes(32)), settings, IdleQueue())
+        control = build(database, accept, authenticator, resolver, secrets, settings, IdleQueue())
         organization = await control.organizations.ensure_default()
         _, secret = await control.keys.create(organization.id, "first")
         await control.domains.create(organization.id, "example.com", trusted=True)

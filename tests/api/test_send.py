@@ -41,7 +41,7 @@ async def test_every_field_arrives(house: House) -> None:
         "headers": {"X-Campaign": "spring"},
         "tags": {"campaign": "spring"},
         "metadata": {"order": "17"},
-        "stream": "broadcast",
+        "stream": "transactional",
         "tracking": {"opens": False, "clicks": False},
         "attachments": [
             {
@@ -66,7 +66,7 @@ async def test_every_field_arrives(house: House) -> None:
     assert message["cc"] == ["dee@example.org"] and message["bcc"] == ["eve@example.org"]
     assert message["replyTo"] == ["desk@example.com"] and message["subject"] == "Grüße"
     assert message["tags"] == {"campaign": "spring"} and message["metadata"] == {"order": "17"}
-    assert message["stream"] == "broadcast" and len(message["recipients"]) == 4
+    assert message["stream"] == "transactional" and len(message["recipients"]) == 4
     headers = {header["name"]: header["value"] for header in content["headers"]}
     assert headers["X-Campaign"] == "spring" and "Bcc" not in headers
     attached = {(each["filename"], each["contentType"], each["size"]) for each in content["attachments"]}
@@ -102,6 +102,7 @@ async def test_the_same_key_answers_the_same_and_another_body_conflicts(house: H
         ({"headers": {"From": "other@example.org"}}, 400, None, None),
         ({"simulation": {"scenario": "bounced"}}, 400, "validation_error", "simulation"),
         ({"stream": "Not A Stream"}, 400, "validation_error", "stream"),
+        ({"stream": "newsleter"}, 400, "stream_not_found", "stream"),
         ({"idempotencyKey": "x" * 300}, 400, "invalid_idempotency_key", "idempotencyKey"),
     ],
 )

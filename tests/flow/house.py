@@ -8,6 +8,7 @@ import pytest
 
 from config.settings import Settings
 from mta import ids
+from mta.accept.broadcast import WayOut
 from mta.accept.submission import InMemory, Raw, Submission
 from mta.accept.submit import Accept
 from mta.errors import PosthouseError
@@ -20,6 +21,7 @@ from mta.store.database import Database
 from mta.store.sqlite import Tx
 
 SETTINGS = Settings(hostname="mx.example.net")
+WAY_OUT = WayOut(b"w" * 32, "https://mail.example.net", "mx.example.net")
 NOON = 1_800_000_000_000 - 1_800_000_000_000 % 86_400_000 + 43_200_000
 
 
@@ -35,7 +37,7 @@ class House:
 
     @property
     def accept(self) -> Accept:
-        return Accept(self.database, self.settings, self.offered.extend, clock=lambda: self.now)
+        return Accept(self.database, self.settings, self.offered.extend, WAY_OUT, clock=lambda: self.now)
 
     @property
     def owner(self) -> Principal:

@@ -22,7 +22,7 @@ from mta.smtpd.listener import Listener
 from mta.smtpd.submission import SubmissionHandler
 from mta.store import organizations, suppressions
 from mta.store.database import Database
-from tests.flow.house import SETTINGS, House, house
+from tests.flow.house import SETTINGS, WAY_OUT, House, house
 
 __all__ = ["house"]  # the fixture
 T = TypeVar("T")
@@ -70,7 +70,7 @@ def _check(answer: tuple[int, bytes]) -> str:
 
 @asynccontextmanager
 async def port(house: House, tmp_path: Path, **listener: object) -> AsyncIterator[Port]:
-    accept = Accept(house.database, house.settings, house.offered.extend)
+    accept = Accept(house.database, house.settings, house.offered.extend, WAY_OUT)
     authenticator = Authenticator(house.database)
     settings = ListenerSettings(role="submission", address="127.0.0.1:0", **listener)  # type: ignore[arg-type]
     handler = SubmissionHandler(accept, authenticator, house.database, settings, house.owner)
@@ -246,9 +246,9 @@ async def test_a_bare_line_end_makes_no_header_field(house: House, app: Port) ->
 
 
 async def test_options_are_read_and_removed(house: House, app: Port) -> None:
-    id = await app.send("X-Posthouse-Tag: a=b\r\nX-Posthouse-Stream: news\r\nBcc: eve@example.org\r\n" + MESSAGE)
+    id = await app.send("X-Posthouse-Tag: a=b\r\nX-Posthouse-Stream: broadcast\r\nBcc: eve@example.org\r\n" + MESSAGE)
     message = await house.message(id)
-    assert (message.tags, message.stream) == ({"a": "b"}, "news")
+    assert (message.tags, message.stream) == ({"a": "b"}, "broadcast")
     head = (await house.head(id)).lower()
     assert "x-posthouse" not in head and "bcc" not in head and "eve" not in head
 
@@ -266,10 +266,13 @@ async def test_a_suppressed_recipient_is_refused_with_the_reason(house: House, a
 
 
 async def test_at_data_the_stream_decides(house: House, app: Port) -> None:
-    await house.suppress("ann@example.org", "unsubscribe", "news")
-    code, text = await refused(app, "X-Posthouse-Stream: news\r\n" + MESSAGE)
+    await house.suppress("ann@example.org", "unsubscribe", "broadcast")
+    code, text = await refused(app, "X-Posthouse-Stream: broadcast\r\n" + MESSAGE)
     assert (code, text[:5]) == (550, "5.7.1") and await house.count("messages") == 0
-    id = await app.send("X-Posthouse-Stream: news\r\n" + MESSAGE, "ann@example.org", "bob@example.org")
+    own = "X-Posthouse-Stream: broadcast\r\nList-Unsubscribe: <https://example.com/leave>\r\n"
+    code, text = await refused(app, "X-Posthouse-Stream: broadcast\r\n" + MESSAGE, "ann@example.org", "bob@example.org")
+    assert code == 550 and "List-Unsubscribe" in text
+    id = await app.send(own + MESSAGE, "ann@example.org", "bob@example.org")
     states = {one.recipient: one.status for one in await house.deliveries(id)}
     assert states == {"ann@example.org": DeliveryStatus.SUPPRESSED, "bob@example.org": DeliveryStatus.QUEUED}
     await app.send()
