@@ -301,7 +301,7 @@ def test_init_writes_what_is_missing_and_may_run_again(
 
 def test_serve_hands_checked_settings_to_the_daemon(run: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, served = ModuleType("mta.daemon"), list[Settings]()
-    module.__dict__["run"] = served.append
+    module.__dict__["run"] = lambda settings, welcome: served.append(settings)
     monkeypatch.setitem(sys.modules, "mta.daemon", module)
     assert run("serve", "--dev")[0] == 0
     assert served[0].outbound.capture and served[0].data_dir == data_dir
