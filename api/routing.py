@@ -187,7 +187,7 @@ def _query(raw: bytes, kind: Any) -> Any:
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise _invalid(error) from error
+        raise invalid(error) from error
 
 
 async def _body(request: Request, kind: Any, limit: int) -> Any:
@@ -202,7 +202,7 @@ async def _body(request: Request, kind: Any, limit: int) -> Any:
             return await asyncio.to_thread(msgspec.json.decode, raw, type=kind)
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as error:
-        raise _invalid(error) from error
+        raise invalid(error) from error
     except RecursionError:
         raise InvalidInput("The JSON is nested too deeply.", code="invalid_json") from None
     except ValueError as error:  # DecodeError, and UnicodeDecodeError
@@ -225,7 +225,7 @@ async def _read(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def _invalid(error: msgspec.ValidationError) -> InvalidInput:
+def invalid(error: msgspec.ValidationError) -> InvalidInput:
     """msgspec's sentence, with the place as a dotted path."""
     text, path = str(error), None
     if found := _AT.fullmatch(text):

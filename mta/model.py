@@ -314,6 +314,32 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """Many messages of one request: `accepted` of `total` became messages, the others say why not."""
+
+    id: str
+    organization_id: str
+    test: bool
+    total: int
+    accepted: int
+    scheduled_at: int | None
+    created_at: int
+    cancelled_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchItem:
+    """What became of one item: a message with its status now, or an error (`code`, sentence, input)."""
+
+    index: int
+    message_id: str | None
+    status: MessageStatus | None
+    code: str | None
+    error: str | None
+    field: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Domain:
     """A sending domain of one organization. `checks` holds what DNS said last, record by record."""
 

@@ -12,13 +12,16 @@ from dataclasses import replace
 
 from config.settings import Settings
 from mta import ids
+from mta.accept.batch import enter_batch
 from mta.accept.broadcast import WayOut, apart
 from mta.accept.enter import Entered, enter, enter_all
 from mta.accept.prepare import Prepared, prepare
+from mta.accept.schedule import send_time
 from mta.accept.submission import Accepted, Raw, Submission
-from mta.errors import InvalidInput, StorageFull
-from mta.model import Principal, Queued, StreamType
-from mta.policy import streams, suppression
+from mta.errors import InvalidInput, PosthouseError, StorageFull
+from mta.model import Batch, Principal, Queued, StreamType
+from mta.policy import senders, streams, suppression
+from mta.protocol.address import Address
 from mta.protocol.mime import Draft
 from mta.store.database import Database
 
@@ -57,8 +60,7 @@ class Accept:
         Unavailable; then there is no message.
         """
         self.check_room()
-        if submission.options.simulation is not None and not principal.test:
-            raise InvalidInput("A simulation needs a test key; this key sends real mail.", field="simulation")
+        _check_simulation(principal, submission)
         if await self._goes_apart(principal, submission):
             return await self._submit_apart(principal, submission)
         prepared = await self._prepare(submission)
@@ -76,6 +78,12 @@ class Accept:
         return stream.type is StreamType.BROADCAST
 
     async def _submit_apart(self, principal: Principal, submission: Submission) -> Accepted:
+        if submission.options.scheduled_at is not None:
+            raise InvalidInput(
+                "A broadcast to several recipients is many messages; schedule them as a batch.",
+                code="broadcast_recipients",
+                field="to",
+            )
         prepared = await asyncio.to_thread(self._prepare_apart, submission)
         entered = await self._database.write(enter_all, principal, prepared, self._settings, self._way_out)
         accepted = [each.accepted for each in entered if each.accepted is not None]
@@ -94,6 +102,44 @@ class Accept:
         hostname, limits, now = self._settings.hostname, self._settings.limits, self._clock()
         return [prepare(each, hostname=hostname, limits=limits, now=now) for each in apart(submission)]
 
+    async def submit_batch(
+        self, principal: Principal, items: Sequence[Submission | PosthouseError], scheduled_at: int | None = None
+    ) -> Batch:
+        """Accepts what it can of many messages; an item may be an error already. All that became of them is durable
+        when this returns. Raises StorageFull or Unavailable; then there is no batch.
+        """
+        self.check_room()
+        prepared = await asyncio.to_thread(self._prepare_batch, principal, items)
+        batch, entered = await self._database.write(
+            enter_batch, principal, prepared, self._settings, self._way_out, self._clock(), scheduled_at
+        )
+        self._offer_due(entered)
+        return batch
+
+    def _prepare_batch(
+        self, principal: Principal, items: Sequence[Submission | PosthouseError]
+    ) -> list[Prepared | PosthouseError]:
+        hostname, limits, now = self._settings.hostname, self._settings.limits, self._clock()
+        prepared: list[Prepared | PosthouseError] = []
+        for item in items:
+            try:
+                if isinstance(item, Submission):
+                    _check_simulation(principal, item)
+                    prepared.append(prepare(item, hostname=hostname, limits=limits, now=now))
+                else:
+                    prepared.append(item)
+            except PosthouseError as error:
+                prepared.append(error)
+        return prepared
+
+    async def check_sender(self, principal: Principal, author: Address) -> None:
+        """Raises InvalidInput or Forbidden where mail from this address would be refused."""
+        await self._database.read(senders.sending_domain, principal.organization_id, author.domain)
+
+    def send_time(self, text: str, field: str = "sendAt") -> int:
+        """When a message is to go, as epoch ms. Raises InvalidInput."""
+        return send_time(text, self._clock(), field)
+
     def _offer_due(self, entered: Sequence[Entered]) -> None:
         now = self._clock()
         due = [delivery for each in entered for delivery in each.deliveries if delivery.next_at <= now]
@@ -110,6 +156,11 @@ class Accept:
         if _is_small(submission):
             return prepare(submission, hostname=hostname, limits=limits, now=now)
         return await asyncio.to_thread(prepare, submission, hostname=hostname, limits=limits, now=now)
+
+
+def _check_simulation(principal: Principal, submission: Submission) -> None:
+    if submission.options.simulation is not None and not principal.test:
+        raise InvalidInput("A simulation needs a test key; this key sends real mail.", field="simulation")
 
 
 def _is_small(submission: Submission) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from config.settings import Settings
 from mta.accept.submit import Accept
+from mta.control.batches import Batches
 from mta.control.domains import Domains
 from mta.control.events import Events
 from mta.control.keys import Keys
@@ -13,6 +14,7 @@ from mta.control.maintenance import Maintenance
 from mta.control.messages import Messages
 from mta.control.organizations import Organizations
 from mta.control.queue import Queue, QueueControl
+from mta.control.scheduled import Scheduled
 from mta.control.streams import Streams
 from mta.control.unsubscribes import Unsubscribes
 from mta.net.dns import Resolver
@@ -36,6 +38,8 @@ class Control:
     maintenance: Maintenance
     streams: Streams
     unsubscribes: Unsubscribes
+    scheduled: Scheduled
+    batches: Batches
 
 
 def build(
@@ -59,4 +63,6 @@ def build(
         maintenance=Maintenance(database),
         streams=Streams(database),
         unsubscribes=Unsubscribes(database, secrets),
+        scheduled=Scheduled(database, queue),
+        batches=Batches(database, queue),
     )

@@ -31,6 +31,7 @@ PAGE_BY_RECIPIENT = f"""
     SELECT {_M} FROM deliveries d JOIN messages m ON m.id = d.message_id
     WHERE d.organization_id = :organization_id AND d.test = :test AND d.recipient_key = :recipient AND d.message_id < :before
     GROUP BY d.message_id ORDER BY d.message_id DESC LIMIT :limit"""
+PAGE_SCHEDULED = f"SELECT {_M} FROM messages m WHERE {_PAGE} AND m.scheduled_at IS NOT NULL {_TAIL}"
 SET_STATUS = (
     "UPDATE messages SET status = :status, updated_at = :now, sent_at = coalesce(sent_at, :sent_at) WHERE id = :id"
 )
@@ -156,6 +157,12 @@ def standing(tx: Tx, id: str) -> Standing:
     row = tx.one(STANDING, id=id)
     assert row is not None
     return Standing(row[0], bool(row[1]), MessageStatus(row[2]), row[3], row[4])
+
+
+def scheduled(tx: Tx, organization_id: str, test: bool, limit: int, before: str | None = None) -> list[Message]:
+    """Those that got a time of their own, newest first."""
+    rows = tx.all(PAGE_SCHEDULED, organization_id=organization_id, test=int(test), limit=limit, before=before or LAST)
+    return [message(row) for row in rows]
 
 
 def set_status(tx: Tx, id: str, status: MessageStatus, now: int, sent_at: int | None = None) -> None:

@@ -1,6 +1,7 @@
 """For every route that names a thing: another organization's is 404, as is one that is not there."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -23,14 +24,20 @@ class Things:
 
     messages: str
     domains: str
+    scheduled: str
+    batches: str
 
 
 async def things_of(house: House) -> Things:
     async with house.client() as client:
         body = {"from": "ada@example.com", "to": "bob@example.org", "subject": "x", "text": "x"}
         message = (await client.post("/v1/mail/send", json=body)).json()["data"]["id"]
+        at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        scheduled = (await client.post("/v1/mail/scheduled", json={"sendAt": at, "message": body})).json()["data"]["id"]
+        batch = {"from": body["from"], "messages": [body], "sendAt": at}
+        batches = (await client.post("/v1/mail/batch", json=batch)).json()["data"]["id"]
     domains = await house.control.domains.page(house.organization_id)
-    return Things(messages=message, domains=domains.items[0].domain.id)
+    return Things(scheduled=scheduled, batches=batches, messages=message, domains=domains.items[0].domain.id)
 
 
 @pytest.mark.parametrize(("surface", "mount", "route"), ROUTES, ids=[f"{m}{r.path}.{r.method}" for _, m, r in ROUTES])

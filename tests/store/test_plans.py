@@ -8,11 +8,13 @@ import pytest
 
 from mta.lifecycle import settle
 from mta.model import DeliveryStatus, Lane, MessageStatus
-from mta.store import bounces, deliveries, events, messages
+from mta.store import batches, bounces, deliveries, events, messages, streams
 from mta.store.database import Database
 from mta.store.sqlite import Row, Tx
 
-LARGE = re.compile(r"SCAN (messages|deliveries|events|attempts|bounces|bodies|[mdeb])\b(?!.*USING (COVERING )?INDEX)")
+LARGE = re.compile(
+    r"SCAN (messages|deliveries|events|attempts|bounces|bodies|batch\w+|streams|[mdebi])\b(?!.*USING (COVERING )?INDEX)"
+)
 
 QUERIES: list[Callable[[Tx], Any]] = [
     lambda tx: messages.page(tx, "o", False, limit=2),
@@ -20,6 +22,11 @@ QUERIES: list[Callable[[Tx], Any]] = [
     lambda tx: messages.page(tx, "o", False, limit=2, sender="a@b"),
     lambda tx: messages.page(tx, "o", False, limit=2, recipient="a@b"),
     lambda tx: messages.page(tx, "o", False, limit=2, recipient="a@b", sender="c@d", status=MessageStatus.SENT),
+    lambda tx: messages.scheduled(tx, "o", False, 2),
+    lambda tx: batches.page(tx, "o", False, 2),
+    lambda tx: batches.items(tx, "b", 2),
+    lambda tx: batches.message_ids(tx, "b"),
+    lambda tx: streams.page(tx, "o", 2),
     lambda tx: events.page(tx, "o", False, limit=2),
     lambda tx: events.page(tx, "o", False, limit=2, type="message.sent"),
     lambda tx: events.page(tx, "o", False, limit=2, message_id="m"),

@@ -1,0 +1,170 @@
+"""/batch: up to a thousand messages in one request; one bad item does not fail the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, field
+
+from api.addresses import One, mailbox
+from api.routing import Call, Routes, invalid
+from api.stackshift.send import SEND_BYTES, SendFields, idempotency_header, submission_of
+from api.stackshift.shapes import MESSAGE_STATUS, Listed, Paging, Shape, moment, moment_or_none
+from mta.accept.submission import Submission
+from mta.errors import PosthouseError
+from mta.model import Batch, BatchItem
+from mta.protocol.mailboxes import Mailbox
+
+routes = Routes("batch")
+
+MAX_ITEMS = 1000
+AT_ONCE = 20  # items read before others get a turn of the event loop
+
+
+class BatchMessage(SendFields, kw_only=True):
+    subject: str
+    html: str | None = None
+    text: str | None = None
+
+
+class BatchRequest(Shape):
+    """`messages` are bodies of POST /send without `from`; `sendAt` schedules them all."""
+
+    from_: One = field(name="from")
+    messages: Annotated[
+        list[Any], Meta(min_length=1, max_length=MAX_ITEMS, description="bodies of POST /send without from")
+    ]
+    send_at: str | None = None
+
+
+class BatchShape(Shape):
+    """`status` is completed (all items were judged), failed (no item was accepted) or canceled."""
+
+    id: str
+    status: str
+    message_count: int
+    accepted_count: int
+    failed_count: int
+    send_at: str | None
+    created_at: str
+    canceled_at: str | None
+
+
+class ItemError(Shape):
+    code: str
+    message: str
+    field: str | None
+
+
+class ItemShape(Shape):
+    """`id` is the message's and `status` its status now; with an `error` there is no message."""
+
+    index: int
+    id: str | None
+    status: str
+    error: ItemError | None
+
+
+class ItemQuery(Shape):
+    limit: Annotated[int, Meta(ge=1, le=MAX_ITEMS)] = MAX_ITEMS
+    cursor: Annotated[str, Meta(pattern="^[0-9]{1,4}$")] | None = None
+
+
+@routes.post("/batch", scope="emails:send", status=202, limit=SEND_BYTES)
+async def send(call: Call, body: BatchRequest) -> BatchShape:
+    """Accept up to 1,000 messages; what became of each is under /batches/{id}/items."""
+    author = mailbox(body.from_, "from")
+    await call.control.accept.check_sender(call.principal, author[1])
+    at = None if body.send_at is None else call.control.accept.send_time(body.send_at)
+    items: list[Submission | PosthouseError] = []
+    for index, each in enumerate(body.messages):
+        if index % AT_ONCE == 0:
+            await asyncio.sleep(0)
+        try:
+            items.append(await _submission(call, each, index, author, at))
+        except PosthouseError as error:
+            items.append(error)
+    return await accepted(call, items, at)
+
+
+async def accepted(call: Call, items: Sequence[Submission | PosthouseError], at: int | None) -> BatchShape:
+    return _batch(await call.control.accept.submit_batch(call.principal, items, at))
+
+
+@routes.get("/batches", scope="emails:read")
+async def list_(call: Call, query: Paging) -> Listed[BatchShape]:
+    """Batches, newest first."""
+    page = await call.control.batches.page(call.principal, query.limit, query.cursor)
+    return Listed(data=[_batch(each) for each in page.items], next_cursor=page.next_cursor)
+
+
+@routes.get("/batches/{id}", scope="emails:read")
+async def get(call: Call, id: str) -> BatchShape:
+    """One batch."""
+    return _batch(await call.control.batches.get(call.principal, id))
+
+
+@routes.get("/batches/{id}/items", scope="emails:read")
+async def items(call: Call, id: str, query: ItemQuery) -> Listed[ItemShape]:
+    """What became of each item, in the order of the request."""
+    after = int(query.cursor) if query.cursor else -1
+    page = await call.control.batches.items(call.principal, id, query.limit, after)
+    return Listed(data=[_item(each) for each in page.items], next_cursor=page.next_cursor)
+
+
+@routes.post("/batches/{id}/cancel", scope="emails:send")
+async def cancel(call: Call, id: str) -> BatchShape:
+    """Take back what still waits for its time; 409 `too_late` where nothing does."""
+    return _batch(await call.control.batches.cancel(call.principal, id))
+
+
+async def _submission(call: Call, given: Any, index: int, author: Mailbox, at: int | None) -> Submission:
+    try:
+        message = msgspec.convert(given, BatchMessage)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from error
+    return await submission_of(
+        call,
+        message,
+        author=author,
+        subject=message.subject,
+        html=message.html,
+        text=message.text,
+        idempotency_key=message.idempotency_key or item_key(call, index),
+        scheduled_at=at,
+    )
+
+
+def item_key(call: Call, index: int) -> str | None:
+    """An item without a key of its own gets one from the request's, so that the whole can be sent again."""
+    key = idempotency_header(call)
+    return None if key is None else f"{key}/{index}"
+
+
+def _batch(batch: Batch) -> BatchShape:
+    status = "completed" if batch.accepted else "failed"
+    return BatchShape(
+        id=batch.id,
+        status="canceled" if batch.cancelled_at is not None else status,
+        message_count=batch.total,
+        accepted_count=batch.accepted,
+        failed_count=batch.total - batch.accepted,
+        send_at=moment_or_none(batch.scheduled_at),
+        created_at=moment(batch.created_at),
+        canceled_at=moment_or_none(batch.cancelled_at),
+    )
+
+
+def _item(item: BatchItem) -> ItemShape:
+    error = None
+    if item.code is not None:
+        error = ItemError(code=item.code, message=item.error or "", field=item.field)
+    return ItemShape(
+        index=item.index,
+        id=item.message_id,
+        status=MESSAGE_STATUS[item.status] if item.status else "failed",
+        error=error,
+    )

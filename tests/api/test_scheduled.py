@@ -1,0 +1,100 @@
+"""Mail with a time of its own: with the product's client, and every time that is refused."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from stackshift import StackShift
+from stackshift.client import StackShiftAPIError
+
+from mta.lifecycle.settle import begin
+from mta.model import DeliveryStatus
+from mta.store import deliveries
+from tests.api.conftest import House
+
+MESSAGE = {"from": "Ada <ada@example.com>", "to": "bob@example.org", "subject": "Later", "text": "Hi"}
+
+
+def ahead(**span: float) -> str:
+    return (datetime.now(UTC) + timedelta(**span)).isoformat()
+
+
+async def test_a_message_is_scheduled_found_and_taken_back(house: House) -> None:
+    def use() -> None:
+        client = StackShift(api_key=house.secret, mail_base_url=house.url + "/v1")
+        made = client.mail.scheduled.create(sendAt=ahead(hours=1), message=MESSAGE)
+        assert made["status"] == "scheduled" and made["to"] == ["bob@example.org"]
+        assert made["sendAt"].endswith("Z") and made["canceledAt"] is None
+        assert [one["id"] for one in client.mail.scheduled.list()["data"]] == [made["id"]]
+        assert client.mail.scheduled.get(made["id"]) == made
+        for _ in range(2):
+            cancelled = client.mail.scheduled.cancel(made["id"])
+            assert cancelled["status"] == "canceled" and cancelled["canceledAt"]
+        message = client.mail.messages.get(made["id"])
+        assert message["status"] == "failed" and message["recipients"][0]["reason"] == "cancelled before its time"
+        sent = client.mail.send(from_="ada@example.com", to="bob@example.org", subject="Now", text="x")
+        with pytest.raises(StackShiftAPIError) as refused:
+            client.mail.scheduled.get(sent["id"])
+        assert refused.value.status_code == 404
+
+    await asyncio.to_thread(use)
+    assert [queued.next_at for queued in house.offered] == [queued.created_at for queued in house.offered]
+
+
+async def test_what_was_taken_up_cannot_be_taken_back(house: House) -> None:
+    async with house.client() as client:
+        body = {"sendAt": ahead(hours=1), "message": MESSAGE}
+        id = (await client.post("/v1/mail/scheduled", json=body)).json()["data"]["id"]
+        (delivery,) = await house.database.read(deliveries.by_message, id)
+        queued = await house.database.read(deliveries.queued_by_id, delivery.id)
+        assert queued is not None
+        # Its time has come and a worker begins it.
+        assert await house.database.write(begin, queued, queued.next_at + 1) is DeliveryStatus.SENDING
+        late = await client.post(f"/v1/mail/scheduled/{id}/cancel")
+        assert late.status_code == 409 and late.json()["error"]["code"] == "too_late"
+        assert (await client.get(f"/v1/mail/scheduled/{id}")).json()["data"]["status"] == "sending"
+
+
+@pytest.mark.parametrize(
+    ("at", "says"),
+    [
+        ("2999-01-01T10:00:00", "no time zone"),
+        ("2020-01-01T10:00:00Z", "in the past"),
+        ("2999-01-01T10:00:00Z", "90 days"),
+        ("tomorrow", "is no time"),
+        ("", "is no time"),
+        ("2026-13-01T10:00:00Z", "is no time"),
+        ("0001-01-01T00:00:00+14:00", "past"),
+    ],
+)
+async def test_a_time_that_is_refused_says_why(house: House, at: str, says: str) -> None:
+    async with house.client() as client:
+        answer = await client.post("/v1/mail/scheduled", json={"sendAt": at, "message": MESSAGE})
+        assert answer.status_code == 400, answer.text
+        error = answer.json()["error"]
+        assert (
+            error["code"] == "invalid_send_time" and error["details"]["field"] == "sendAt" and says in error["message"]
+        )
+        assert (await client.get("/v1/mail/messages")).json()["data"]["data"] == []
+
+
+async def test_zones_mean_the_same_moment(house: House) -> None:
+    moment = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    async with house.client() as client:
+        shown = set()
+        for zone in (0, 5.5, -8):
+            at = (moment + timedelta(hours=zone)).strftime("%Y-%m-%dT%H:%M:%S")
+            minutes = int(abs(zone) * 60)
+            at += f"{'-' if zone < 0 else '+'}{minutes // 60:02}:{minutes % 60:02}"
+            answer = await client.post("/v1/mail/scheduled", json={"sendAt": at, "message": MESSAGE})
+            shown.add(answer.json()["data"]["sendAt"])
+    assert len(shown) == 1
+
+
+async def test_the_sender_is_checked_when_it_is_scheduled(house: House) -> None:
+    async with house.client() as client:
+        body = {"sendAt": ahead(hours=1), "message": {**MESSAGE, "from": "x@nowhere.org"}}
+        answer = await client.post("/v1/mail/scheduled", json=body)
+        assert answer.status_code == 400 and answer.json()["error"]["code"] == "domain_not_verified"
+        empty = await client.post("/v1/mail/scheduled", json={"sendAt": ahead(hours=1)})
+        assert empty.status_code == 400
