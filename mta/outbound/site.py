@@ -93,8 +93,9 @@ class Site:
 
     @property
     def quiet(self) -> bool:
-        """Nothing waits, nothing is open, nothing needs to be remembered."""
-        return not self._workers and not self.queue and not self.backed_off
+        """Nothing waits, nothing is open, and what the last back-off was need not be remembered any longer."""
+        remembered = self.backoff_s > 0 and self._clock() < self.backoff_until + self._pace.backoff_max_s
+        return not self._workers and not self.queue and not remembered
 
     def push(self, queued: Queued) -> None:
         """Takes a delivery that the runner claimed. The site must not be backed off."""

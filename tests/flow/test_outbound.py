@@ -216,6 +216,20 @@ async def test_a_back_off_ends_with_a_probe_and_everything_arrives(world: Make) 
         assert len(mx.messages) == 5
 
 
+async def test_a_site_that_stays_down_is_probed_ever_less_often(world: Make) -> None:
+    script = {"BANNER": ["421 4.3.2 Not now", "421 4.3.2 Not now", "220 hello"]}
+    slow = {"connections_start": 1, "backoff_start_s": 1}
+    async with ScriptedMx(script) as mx, world(routes=(route_to(mx),), **slow) as here:
+        waits: list[float] = []
+        message = await here.accept("bob@example.net")
+        async with asyncio.timeout(20):
+            while len(mx.messages) == 0:
+                waits += [site.backoff_s for site in here.runner._sites.values()]
+                await asyncio.sleep(0.02)
+        await here.settled(message, "delivered")
+        assert {1, 2} <= set(waits)
+
+
 async def test_a_dead_site_does_not_slow_another(world: Make) -> None:
     hold = Hold("220 late")
     async with ScriptedMx({"BANNER": hold}) as black_hole, ScriptedMx() as good:
