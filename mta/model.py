@@ -371,6 +371,35 @@ class DkimKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Template:
+    """A name for a line of versions, one of which is active. `status` is active, archived or deleted."""
+
+    id: str
+    organization_id: str
+    slug: str
+    name: str
+    description: str
+    status: str
+    active_version_id: str
+    created_at: int
+    updated_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateVersion:
+    """What a template says, with `{{ variables }}`; it never changes."""
+
+    id: str
+    template_id: str
+    number: int
+    subject: str
+    html: str | None
+    text: str | None
+    variables: tuple[str, ...]
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """One page of a list, newest first; `next_cursor` is the id to go on from, None at the end."""
 

@@ -1,12 +1,20 @@
 """StackShift Mail: the native surface. One file a resource; its `routes` stand in the list below."""
 
 from api.routing import Surface
-from api.stackshift import batch, domains, messages, scheduled, send, shapes, streams
+from api.stackshift import batch, domains, messages, scheduled, send, shapes, streams, templates
 
 SURFACE = Surface(
     name="StackShift Mail",
     mounts=("/v1/mail", "/api/v1/mail"),
-    resources=(send.routes, messages.routes, domains.routes, streams.routes, scheduled.routes, batch.routes),
+    resources=(
+        send.routes,
+        messages.routes,
+        domains.routes,
+        streams.routes,
+        scheduled.routes,
+        batch.routes,
+        templates.routes,
+    ),
     present_error=shapes.error,
     error_schema=shapes.ERROR,
     wrap=shapes.envelope,

@@ -79,6 +79,14 @@ EVENT_LABELS: Final[Mapping[str, str]] = {
     "delivery.delivered": "Delivered",
     "delivery.delayed": "Delayed, will be tried again",
     "suppression.created": "Recipient suppressed",
+    "template.test_sent": "Sent to try a template",
+    "otp.created": "One-time code made",
+    "otp.sent": "One-time code delivered",
+    "otp.verified": "One-time code verified",
+    "otp.failed_attempt": "A wrong code was entered",
+    "otp.failed": "One-time code failed",
+    "otp.expired": "One-time code expired",
+    "otp.canceled": "One-time code cancelled",
 }
 
 

@@ -16,6 +16,7 @@ from mta.control.organizations import Organizations
 from mta.control.queue import Queue, QueueControl
 from mta.control.scheduled import Scheduled
 from mta.control.streams import Streams
+from mta.control.templates import Templates
 from mta.control.unsubscribes import Unsubscribes
 from mta.net.dns import Resolver
 from mta.policy.authentication import Authenticator
@@ -35,6 +36,7 @@ class Control:
     messages: Messages
     events: Events
     queue: QueueControl
+    templates: Templates
     maintenance: Maintenance
     streams: Streams
     unsubscribes: Unsubscribes
@@ -60,6 +62,7 @@ def build(
         messages=Messages(database, queue),
         events=Events(database),
         queue=QueueControl(database, queue),
+        templates=Templates(database),
         maintenance=Maintenance(database),
         streams=Streams(database),
         unsubscribes=Unsubscribes(database, secrets),

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, wraps
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import css_inline
 from liquid import Environment, RenderContext
@@ -36,11 +36,11 @@ MAX_CPU_S: Final = 1.0  # for one part
 MAX_DEPTH: Final = 256  # nested elements of HTML whose CSS is inlined: deeper ones exhaust the inliner's stack
 MAX_MATCHES: Final = 500_000  # CSS rules times elements: 10 ms; above it the CSS stays where it is
 
-_TAGS: Final = (
+_TAGS: Final = (  # noqa: SIM905
     "if unless case for break continue assign capture cycle increment decrement echo comment # liquid "
     "content output illegal"
 ).split()
-_FILTERS: Final = (
+_FILTERS: Final = (  # noqa: SIM905
     "abs append at_least at_most base64_decode base64_encode capitalize ceil compact concat date default divided_by downcase "
     "escape escape_once first floor join last lstrip map minus modulo newline_to_br plus prepend remove remove_first replace "
     "replace_first reverse round rstrip size slice sort sort_natural split strip strip_html strip_newlines sum times truncate "
@@ -105,7 +105,7 @@ class _Context(RenderContext):
         self.until = time.thread_time() + MAX_CPU_S
 
     @property
-    def disabled_tags(self) -> list[str]:  # type: ignore[override] # liquid asks for it at every node
+    def disabled_tags(self) -> list[str]:  # liquid asks for it at every node
         self.check_time()
         return []
 
@@ -135,7 +135,7 @@ class _Template(BoundTemplate):
 
 
 class _Environment(Environment):
-    template_class: ClassVar[type[BoundTemplate]] = _Template
+    template_class = _Template
     block_nesting_limit = 20
     context_depth_limit = 20
     loop_iteration_limit = MAX_ITEMS

@@ -6,6 +6,7 @@ from typing import Final
 
 from mta.errors import Forbidden, InvalidInput
 from mta.model import Domain
+from mta.protocol.address import Address
 from mta.store import domains
 from mta.store.sqlite import Tx
 
@@ -38,6 +39,21 @@ def check_reverse_path(tx: Tx, organization_id: str, name: str) -> None:
         code="reverse_path_not_allowed",
         field="reverse_path",
     )
+
+
+def default_sender(tx: Tx, organization_id: str) -> Address:
+    """no-reply@ the first verified domain, for mail that names no sender.
+
+    Raises InvalidInput (`from_missing`) where there is none.
+    """
+    name = domains.first_verified(tx, organization_id)
+    if name is None:
+        raise InvalidInput(
+            "There is no sender: give from, or verify a domain, then no-reply@ that domain is the sender.",
+            code="from_missing",
+            field="from",
+        )
+    return Address("no-reply", name)
 
 
 def may_send(domain: Domain) -> bool:

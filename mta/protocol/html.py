@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from html import unescape
 from typing import Final
 
-VOID: Final = frozenset("area base br col embed hr img input link meta param source track wbr".split())
-_RAW: Final = frozenset("script style title textarea xmp iframe noembed noframes".split())  # no tags inside
+VOID: Final = frozenset("area base br col embed hr img input link meta param source track wbr".split())  # noqa: SIM905
+_RAW: Final = frozenset("script style title textarea xmp iframe noembed noframes".split())  # no tags inside  # noqa: SIM905
 _CLOSED_BY_NEXT: Final = frozenset(
-    "p li dt dd td th tr thead tbody tfoot option".split()
+    "p li dt dd td th tr thead tbody tfoot option".split()  # noqa: SIM905
 )  # their end tags may be left out
 _NAME = re.compile(r"[A-Za-z][^\s/>\0]*")
 _ATTRIBUTE_NAME = re.compile(r"[^\s/>=][^\s/>=]*")
@@ -150,11 +150,11 @@ def depth(html: str) -> int:
 
 
 _BLOCKS: Final = frozenset(
-    "address article aside blockquote body center div dl fieldset figure footer form h1 h2 h3 h4 h5 h6 header hr main nav ol "
+    "address article aside blockquote body center div dl fieldset figure footer form h1 h2 h3 h4 h5 h6 header hr main nav ol "  # noqa: SIM905
     "p pre section table ul".split()
 )
-_LINES: Final = frozenset("br dd dt li tr caption".split())
-_HIDDEN: Final = frozenset("script style title textarea iframe noembed noframes".split())
+_LINES: Final = frozenset("br dd dt li tr caption".split())  # noqa: SIM905
+_HIDDEN: Final = frozenset("script style title textarea iframe noembed noframes".split())  # noqa: SIM905
 _BLANKS = re.compile(r"[^\S\xa0]+")
 _MANY_LINES = re.compile(r"\n{3,}")
 

@@ -19,6 +19,9 @@ BY_NAME = f"""
 PAGE = f"""
     SELECT {COLUMNS} FROM domains WHERE organization_id = :organization_id AND deleted_at IS NULL AND id < :before
     ORDER BY id DESC LIMIT :limit"""
+FIRST_VERIFIED = """
+    SELECT name FROM domains WHERE organization_id = :organization_id AND deleted_at IS NULL AND status = 'verified'
+    ORDER BY id LIMIT 1"""
 UPDATE = """
     UPDATE domains SET status = :status, trusted = :trusted, checks = :checks, verified_at = :verified_at,
         last_checked_at = :last_checked_at
@@ -67,6 +70,12 @@ def by_id(tx: Tx, id: str) -> Domain | None:
 def by_name(tx: Tx, organization_id: str, name: str) -> Domain | None:
     row = tx.one(BY_NAME, organization_id=organization_id, name=name)
     return domain(row) if row else None
+
+
+def first_verified(tx: Tx, organization_id: str) -> str | None:
+    """The name of the oldest domain that may send."""
+    row = tx.one(FIRST_VERIFIED, organization_id=organization_id)
+    return row[0] if row else None
 
 
 def page(tx: Tx, organization_id: str, limit: int, before: str = "~") -> list[Domain]:

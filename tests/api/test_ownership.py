@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from api import stackshift
 from api.routing import Route, Surface
+from mta.control.rendering import Source
+from mta.model import Principal
 from tests.api.conftest import House
 
 ROUTES = [
@@ -26,6 +29,10 @@ class Things:
     domains: str
     scheduled: str
     batches: str
+    templates: str
+
+
+BODIES: dict[str, Any] = {"test-send": {"to": "bob@example.org"}}  # by the last part of the path, where {} does not do
 
 
 async def things_of(house: House) -> Things:
@@ -37,22 +44,36 @@ async def things_of(house: House) -> Things:
         batch = {"from": body["from"], "messages": [body], "sendAt": at}
         batches = (await client.post("/v1/mail/batch", json=batch)).json()["data"]["id"]
     domains = await house.control.domains.page(house.organization_id)
-    return Things(scheduled=scheduled, batches=batches, messages=message, domains=domains.items[0].domain.id)
+    template = await house.control.templates.create(
+        Principal(house.organization_id), name="Welcome", slug="welcome", source=Source("Hi", None, "Hi")
+    )
+    return Things(
+        scheduled=scheduled,
+        batches=batches,
+        messages=message,
+        domains=domains.items[0].domain.id,
+        templates=template.template.id,
+    )
 
 
 @pytest.mark.parametrize(("surface", "mount", "route"), ROUTES, ids=[f"{m}{r.path}.{r.method}" for _, m, r in ROUTES])
 async def test_another_organizations_id_is_not_found(house: House, surface: Surface, mount: str, route: Route) -> None:
     resource = route.path.split("/")[1]
     own = getattr(await things_of(house), resource)
+    pattern = f"{mount}{route.path}"
+    if "{version_id}" in pattern:
+        version = await house.control.templates.version(Principal(house.organization_id), own)
+        pattern = pattern.replace("{version_id}", version.id)
+    body = BODIES.get(route.path.rpartition("/")[2], {}) if route.body else None
     stranger = await house.key(organization_id=(await house.control.organizations.create("other")).id)
     answers = []
     async with house.client(stranger) as client:
         for id in (own, f"{own[:-1]}~", "0", "%00", "a%2Fb"):
-            path = f"{mount}{route.path}".replace("{id}", id)
-            answer = await client.request(route.method, path, json={} if route.body else None)
+            path = pattern.replace("{id}", id)
+            answer = await client.request(route.method, path, json=body)
             assert answer.status_code == 404, (path, answer.text)
             answers.append(answer.json())
     assert answers[0]["error"]["code"] == answers[1]["error"]["code"]
     async with house.client() as client:
-        mine = await client.request(route.method, f"{mount}{route.path}".replace("{id}", own))
+        mine = await client.request(route.method, pattern.replace("{id}", own), json=body)
         assert mine.status_code < 300, mine.text

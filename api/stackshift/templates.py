@@ -1,0 +1,323 @@
+"""/templates and /send-template: named mail with variables, by id or slug, in versions."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType, field
+
+from api.addresses import One, Several, mailbox
+from api.routing import Call, Routes
+from api.stackshift.send import SEND_BYTES, SendFields, Sent, Simulation, idempotency_header, sent, submission_of
+from api.stackshift.shapes import MESSAGE_STATUS, Listed, Paging, Shape, moment
+from mta.accept.submission import Submission
+from mta.control.rendering import Source
+from mta.control.templates import Changes, Ready, TemplateView
+from mta.model import TemplateVersion
+from mta.protocol.lint import Finding
+
+routes = Routes("templates")
+
+TEMPLATE_BYTES = 4_000_000  # of a request
+
+
+class TemplateRequest(Shape):
+    name: str
+    slug: str
+    subject: str
+    description: str = ""
+    html: str | None = None
+    text: str | None = None
+
+
+class TemplateChange(Shape):
+    """What is left out stays; `subject`, `html` and `text` make a new version, which is active at once."""
+
+    name: str | UnsetType = UNSET
+    slug: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    status: str | UnsetType = UNSET
+    subject: str | UnsetType = UNSET
+    html: str | UnsetType | None = UNSET
+    text: str | UnsetType | None = UNSET
+
+
+class TemplateQuery(Paging):
+    status: str | None = None
+    search: str = ""
+
+
+class VersionShape(Shape):
+    """`variables` are what it takes from the data, like `user.name`."""
+
+    id: str
+    version_number: int
+    subject: str
+    html: str | None
+    text: str | None
+    variables: list[str]
+    active: bool
+    created_at: str
+
+
+class TemplateShape(Shape):
+    id: str
+    slug: str
+    name: str
+    description: str
+    status: str
+    subject: str
+    active_version_id: str
+    active_version: VersionShape
+    created_at: str
+    updated_at: str
+
+
+class TemplateDetail(TemplateShape):
+    """With its newest 50 versions."""
+
+    versions: list[VersionShape]
+
+
+class PreviewRequest(Shape):
+    data: dict[str, Any] = field(default_factory=dict)
+    version_id: str | None = None
+
+
+class Preview(Shape):
+    subject: str
+    html: str | None
+    text: str | None
+    missing_variables: list[str]
+
+
+class DiagnosticsRequest(PreviewRequest):
+    stream: str = "transactional"
+
+
+class FindingShape(Shape):
+    """`severity` is error, warning or info; `part` is subject, html, text or data; `line` counts from 1 in it."""
+
+    code: str
+    severity: str
+    part: str
+    line: int | None
+    message: str
+    advice: str
+
+
+class Diagnostics(Shape):
+    """`ok`: there is no error among the findings."""
+
+    ok: bool
+    findings: list[FindingShape]
+
+
+class TestRequest(PreviewRequest, kw_only=True):
+    to: Several
+    from_: One | None = field(name="from", default=None)
+    simulation: Simulation | None = None
+
+
+class TestSent(Shape):
+    message_id: str
+    status: str
+
+
+class SendTemplateRequest(SendFields, kw_only=True):
+    """`template` is an id or a slug. Without `from`: no-reply@ the first verified domain."""
+
+    template: str
+    data: dict[str, Any] = field(default_factory=dict)
+    version_id: str | None = None
+    from_: One | None = field(name="from", default=None)
+
+
+@routes.post("/templates", scope="templates:write", status=201, limit=TEMPLATE_BYTES)
+async def create(call: Call, body: TemplateRequest) -> TemplateDetail:
+    """Add a template with its first version."""
+    source = Source(body.subject, body.html, body.text)
+    return _detail(
+        await call.control.templates.create(
+            call.principal, name=body.name, slug=body.slug, description=body.description, source=source
+        )
+    )
+
+
+@routes.get("/templates", scope="templates:read")
+async def list_(call: Call, query: TemplateQuery) -> Listed[TemplateShape]:
+    """Templates, newest first; without a status all but the deleted."""
+    page = await call.control.templates.page(
+        call.principal, limit=query.limit, cursor=query.cursor, status=query.status, search=query.search
+    )
+    return Listed(data=[TemplateShape(**_fields(view)) for view in page.items], next_cursor=page.next_cursor)
+
+
+@routes.get("/templates/{id}", scope="templates:read")
+async def get(call: Call, id: str) -> TemplateDetail:
+    """One template with its newest versions."""
+    return _detail(await call.control.templates.get(call.principal, id))
+
+
+@routes.patch("/templates/{id}", scope="templates:write", limit=TEMPLATE_BYTES)
+async def update(call: Call, id: str, body: TemplateChange) -> TemplateDetail:
+    """Change a template; `status` archived keeps it from being sent."""
+    given = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not UNSET}
+    return _detail(await call.control.templates.update(call.principal, id, Changes(**given)))  # type: ignore[typeddict-item]
+
+
+@routes.delete("/templates/{id}", scope="templates:write")
+async def delete(call: Call, id: str) -> None:
+    """Delete a template; its slug is free again."""
+    await call.control.templates.delete(call.principal, id)
+
+
+@routes.get("/templates/{id}/versions", scope="templates:read")
+async def versions(call: Call, id: str, query: Paging) -> Listed[VersionShape]:
+    """A template's versions, newest first."""
+    view = await call.control.templates.get(call.principal, id)
+    page = await call.control.templates.versions(call.principal, id, limit=query.limit, cursor=query.cursor)
+    active = view.template.active_version_id
+    return Listed(data=[_version(each, active) for each in page.items], next_cursor=page.next_cursor)
+
+
+@routes.get("/templates/{id}/versions/{version_id}", scope="templates:read")
+async def version(call: Call, id: str, version_id: str) -> VersionShape:
+    """One version."""
+    view = await call.control.templates.get(call.principal, id)
+    found = await call.control.templates.version(call.principal, id, version_id)
+    return _version(found, view.template.active_version_id)
+
+
+@routes.post("/templates/{id}/versions/{version_id}/activate", scope="templates:write")
+async def activate(call: Call, id: str, version_id: str) -> TemplateDetail:
+    """Send that version from now on."""
+    return _detail(await call.control.templates.activate(call.principal, id, version_id))
+
+
+@routes.post("/templates/{id}/preview", scope="templates:read")
+async def preview(call: Call, id: str, body: PreviewRequest) -> Preview:
+    """Show what would be sent; variables that the data lacks are empty, and named."""
+    made = await call.control.templates.preview(call.principal, id, body.data, body.version_id)
+    return Preview(subject=made.subject, html=made.html, text=made.text, missing_variables=list(made.missing))
+
+
+@routes.post("/templates/{id}/diagnostics", scope="templates:read")
+async def diagnostics(call: Call, id: str, body: DiagnosticsRequest) -> Diagnostics:
+    """Find what will not work in clients or look like spam, with what to do about it."""
+    found = await call.control.templates.diagnose(call.principal, id, body.data, body.version_id, body.stream)
+    return Diagnostics(
+        ok=all(finding.severity != "error" for finding in found), findings=[finding_shape(each) for each in found]
+    )
+
+
+@routes.post("/templates/{id}/test-send", scope="emails:send", status=202)
+async def test_send(call: Call, id: str, body: TestRequest) -> TestSent:
+    """Send a template to try it."""
+    ready = await call.control.templates.render(call.principal, id, body.data, body.version_id)
+    fields = SendFields(to=body.to, simulation=body.simulation)
+    submission = await _submission(call, fields, ready, body.from_, idempotency_key=None, fingerprint=None)
+    accepted = await call.control.accept.submit(call.principal, submission)
+    await call.control.templates.tell_test_sent(call.principal, ready, accepted.message_id)
+    return TestSent(message_id=accepted.message_id, status=MESSAGE_STATUS[accepted.status])
+
+
+@routes.post("/send-template", scope="emails:send", status=202, limit=SEND_BYTES)
+async def send_template(call: Call, body: SendTemplateRequest) -> Sent:
+    """Accept a message made of a template; missing variables are named and nothing is queued."""
+    key = body.idempotency_key or idempotency_header(call)
+    return sent(await call.control.accept.submit(call.principal, await template_submission(call, body, key)))
+
+
+async def template_submission(
+    call: Call, body: SendTemplateRequest, idempotency_key: str | None, scheduled_at: int | None = None
+) -> Submission:
+    """The shared command. The same template and data are the same request, whatever the template says by then.
+
+    Raises NotFound, Conflict, InvalidInput or Unprocessable (`template_variables_missing`).
+    """
+    ready = await call.control.templates.render(call.principal, body.template, body.data, body.version_id)
+    asked = msgspec.json.encode(msgspec.structs.replace(body, idempotency_key=None), order="sorted")
+    return await _submission(
+        call,
+        body,
+        ready,
+        body.from_,
+        idempotency_key=idempotency_key,
+        fingerprint=hashlib.sha256(asked).hexdigest(),
+        scheduled_at=scheduled_at,
+    )
+
+
+async def _submission(
+    call: Call,
+    fields: SendFields,
+    ready: Ready,
+    from_: One | None,
+    *,
+    idempotency_key: str | None,
+    fingerprint: str | None,
+    scheduled_at: int | None = None,
+) -> Submission:
+    author = (
+        mailbox(from_, "from") if from_ is not None else await call.control.templates.default_sender(call.principal)
+    )
+    return await submission_of(
+        call,
+        fields,
+        author=author,
+        subject=ready.mail.subject,
+        html=ready.mail.html,
+        text=ready.mail.text,
+        idempotency_key=idempotency_key,
+        template_id=ready.template.id,
+        fingerprint=fingerprint,
+        scheduled_at=scheduled_at,
+    )
+
+
+def finding_shape(finding: Finding) -> FindingShape:
+    return FindingShape(
+        code=finding.code,
+        severity=finding.severity,
+        part=finding.part,
+        line=finding.line,
+        message=finding.message,
+        advice=finding.advice,
+    )
+
+
+def _version(version: TemplateVersion, active_id: str) -> VersionShape:
+    return VersionShape(
+        id=version.id,
+        version_number=version.number,
+        subject=version.subject,
+        html=version.html,
+        text=version.text,
+        variables=list(version.variables),
+        active=version.id == active_id,
+        created_at=moment(version.created_at),
+    )
+
+
+def _fields(view: TemplateView) -> dict[str, Any]:
+    template = view.template
+    return {
+        "id": template.id,
+        "slug": template.slug,
+        "name": template.name,
+        "description": template.description,
+        "status": template.status,
+        "subject": view.active.subject,
+        "active_version_id": template.active_version_id,
+        "active_version": _version(view.active, template.active_version_id),
+        "created_at": moment(template.created_at),
+        "updated_at": moment(template.updated_at),
+    }
+
+
+def _detail(view: TemplateView) -> TemplateDetail:
+    active = view.template.active_version_id
+    return TemplateDetail(**_fields(view), versions=[_version(each, active) for each in view.versions])

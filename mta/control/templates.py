@@ -1,0 +1,373 @@
+"""Templates: named mail with variables, in versions that never change; rendered here, accepted like any other mail.
+
+Everything is by organization: test keys and live ones share templates. A template is named by its id or its slug.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypedDict, TypeVar
+
+from mta import ids
+from mta.control import rendering
+from mta.control.rendering import Rendered, Source
+from mta.errors import Conflict, InvalidInput, NotFound, Unprocessable
+from mta.model import Page, Principal, Template, TemplateVersion
+from mta.policy import senders, streams
+from mta.protocol.lint import Finding, Mail, lint
+from mta.protocol.mailboxes import Mailbox
+from mta.store import events, templates
+from mta.store.database import Database
+from mta.store.sqlite import Tx
+
+T = TypeVar("T")
+ACTIVE, ARCHIVED, DELETED = "active", "archived", "deleted"
+STATUSES: Final = (ACTIVE, ARCHIVED, DELETED)
+SHOWN_VERSIONS: Final = 50  # with a template; more are pages of their own
+_SLUG = re.compile(r"(?!tpl_)[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateView:
+    """A template with its active version, and where it was asked for alone with its newest versions."""
+
+    template: Template
+    active: TemplateVersion
+    versions: tuple[TemplateVersion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A template made into mail."""
+
+    template: Template
+    version: TemplateVersion
+    mail: Rendered
+
+
+class Changes(TypedDict, total=False):
+    """What a change gives; what is not there stays."""
+
+    name: str
+    slug: str
+    description: str
+    status: str
+    subject: str
+    html: str | None
+    text: str | None
+
+
+class Templates:
+    def __init__(self, database: Database, *, clock: Callable[[], int] = ids.now_ms) -> None:
+        self._database = database
+        self._clock = clock
+        # Threads of its own: a slow template holds up other templates only.
+        self._threads = ThreadPoolExecutor(2, "render")
+
+    async def create(
+        self, principal: Principal, *, name: str, slug: str, source: Source, description: str = ""
+    ) -> TemplateView:
+        """Raises InvalidInput, or Conflict (`template_exists`) where the slug is taken."""
+        now = self._clock()
+        made = Template(
+            ids.new("tpl", now), principal.organization_id, slug, name.strip(), description, ACTIVE, "", now, now
+        )
+        _check(made)
+        version = self._version(made.id, 1, source, await self._run(rendering.check, source))
+        made = replace(made, active_version_id=version.id)
+        await self._database.write(_add, made, version)
+        return TemplateView(made, version, (version,))
+
+    async def page(
+        self,
+        principal: Principal,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        status: str | None = None,
+        search: str = "",
+    ) -> Page[TemplateView]:
+        """Newest first; without a status all but the deleted. `search` looks into name, slug and description."""
+        if status is not None and status not in STATUSES:
+            raise InvalidInput(f'"{status[:40]}" is no status; there are {", ".join(STATUSES)}.', field="status")
+
+        def read(tx: Tx) -> list[TemplateView]:
+            found = templates.page(
+                tx,
+                principal.organization_id,
+                limit + 1,
+                before=cursor or templates.LAST,
+                status=status,
+                search=search,
+            )
+            return [TemplateView(each, _active(tx, each)) for each in found]
+
+        found = await self._database.read(read)
+        return Page(tuple(found[:limit]), found[limit - 1].template.id if len(found) > limit else None)
+
+    async def get(self, principal: Principal, key: str) -> TemplateView:
+        """Raises NotFound, as everything below; a deleted template is not found."""
+
+        def read(tx: Tx, found: Template) -> TemplateView:
+            newest = templates.versions(tx, found.id, SHOWN_VERSIONS)
+            return TemplateView(found, _active(tx, found), tuple(newest))
+
+        return await self._about(principal, key, read)
+
+    async def update(self, principal: Principal, key: str, changes: Changes, *, activate: bool = True) -> TemplateView:
+        """A change of subject, html or text is a new version, active at once unless `activate` is False.
+
+        Raises InvalidInput, or Conflict where the slug is taken or somebody else changed it at the same moment.
+        """
+        before = await self.get(principal, key)
+        source = replace(_source(before.active), **_of(changes, ("subject", "html", "text")))
+        changed = replace(before.template, **_of(changes, ("name", "slug", "description", "status")))
+        _check(changed)
+        version = None
+        if source != _source(before.active):
+            number = before.versions[0].number + 1
+            version = self._version(changed.id, number, source, await self._run(rendering.check, source))
+            if activate:
+                changed = replace(changed, active_version_id=version.id)
+        if version is not None or changed != before.template:
+            changed = replace(changed, updated_at=self._clock())
+            await self._database.write(_update, before, changed, version)
+        return await self.get(principal, changed.id)
+
+    async def delete(self, principal: Principal, key: str) -> None:
+        """Its slug is free again; messages that were made of it stay."""
+        now = self._clock()
+
+        def delete(tx: Tx) -> None:
+            found = _named(tx, principal.organization_id, key)
+            templates.update(tx, replace(found, status=DELETED, updated_at=now))
+            _tell(tx, found, "template.deleted", now)
+
+        await self._database.write(delete)
+
+    async def versions(
+        self, principal: Principal, key: str, *, limit: int = 50, cursor: str | None = None
+    ) -> Page[TemplateVersion]:
+        """Newest first."""
+
+        def read(tx: Tx, found: Template) -> list[TemplateVersion]:
+            last = templates.version_by_id(tx, found.id, cursor) if cursor else None
+            before = last.number if last else templates.MAX_NUMBER
+            return templates.versions(tx, found.id, limit + 1, before)
+
+        found = await self._about(principal, key, read)
+        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+
+    async def version(self, principal: Principal, key: str, version_id: str | None = None) -> TemplateVersion:
+        """That version, or the active one."""
+        return (await self._source_of(principal, key, version_id))[1]
+
+    async def activate(self, principal: Principal, key: str, version_id: str) -> TemplateView:
+        """Mail is made of that version from now on."""
+        now = self._clock()
+
+        def activate(tx: Tx) -> None:
+            found = _named(tx, principal.organization_id, key)
+            version = _version(tx, found, version_id)
+            if version.id != found.active_version_id:
+                templates.update(tx, replace(found, active_version_id=version.id, updated_at=now))
+                _tell(tx, found, "template.updated", now, version_id=version.id, changed=["active_version"])
+
+        await self._database.write(activate)
+        return await self.get(principal, key)
+
+    async def preview(
+        self, principal: Principal, key: str, data: Mapping[str, Any], version_id: str | None = None
+    ) -> Rendered:
+        """What is missing is empty, and named in `missing`."""
+        _, version = await self._source_of(principal, key, version_id)
+        return await self._run(rendering.render, _source(version), data)
+
+    async def render(
+        self, principal: Principal, key: str, data: Mapping[str, Any], version_id: str | None = None
+    ) -> Ready:
+        """To be sent. Raises Unprocessable (`template_variables_missing`), or Conflict (`template_archived`)."""
+        template, version = await self._source_of(principal, key, version_id)
+        if template.status != ACTIVE:
+            raise Conflict(
+                f"Template {template.slug} is {template.status}; set its status to active to send it.",
+                code=f"template_{template.status}",
+            )
+        mail = await self._run(rendering.render, _source(version), data)
+        if mail.missing:
+            names = ", ".join(mail.missing[:20])
+            raise Unprocessable(
+                f"The data lacks what template {template.slug} needs: {names}. Nothing was queued.",
+                code="template_variables_missing",
+                field="data",
+                details={"missingVariables": list(mail.missing)},
+            )
+        return Ready(template, version, mail)
+
+    async def diagnose(
+        self,
+        principal: Principal,
+        key: str,
+        data: Mapping[str, Any],
+        version_id: str | None = None,
+        stream: str = "transactional",
+    ) -> tuple[Finding, ...]:
+        """What is wrong with it, the worst first; `stream` is the one that it will be sent through."""
+        _, version = await self._source_of(principal, key, version_id)
+        through = await self._database.read(streams.named, principal.organization_id, stream)
+        return await self._run(_diagnose, version, data, through.type.value)
+
+    async def tell_test_sent(self, principal: Principal, ready: Ready, message_id: str) -> None:
+        """Records that a template was sent to try it."""
+
+        def tell(tx: Tx) -> None:
+            events.add(
+                tx,
+                principal.organization_id,
+                "template.test_sent",
+                "template",
+                ready.template.id,
+                test=principal.test,
+                message_id=message_id,
+                data={"slug": ready.template.slug, "version_id": ready.version.id},
+                at=self._clock(),
+            )
+
+        await self._database.write(tell)
+
+    async def default_sender(self, principal: Principal) -> Mailbox:
+        """Of templates that are sent without From. Raises InvalidInput where no domain is verified."""
+        return "", await self._database.read(senders.default_sender, principal.organization_id)
+
+    async def _run(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+    def _version(self, template_id: str, number: int, source: Source, variables: Sequence[str]) -> TemplateVersion:
+        now = self._clock()
+        return TemplateVersion(
+            ids.new("tplv", now), template_id, number, source.subject, source.html, source.text, tuple(variables), now
+        )
+
+    async def _source_of(
+        self, principal: Principal, key: str, version_id: str | None
+    ) -> tuple[Template, TemplateVersion]:
+        def read(tx: Tx, found: Template) -> tuple[Template, TemplateVersion]:
+            return found, _active(tx, found) if version_id is None else _version(tx, found, version_id)
+
+        return await self._about(principal, key, read)
+
+    async def _about(self, principal: Principal, key: str, read: Callable[[Tx, Template], T]) -> T:
+        return await self._database.read(lambda tx: read(tx, _named(tx, principal.organization_id, key)))
+
+
+def _source(version: TemplateVersion) -> Source:
+    return Source(version.subject, version.html, version.text)
+
+
+def _of(changes: Changes, names: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name, value in changes.items() if name in names}
+
+
+def _check(template: Template) -> None:
+    if not _SLUG.fullmatch(template.slug):
+        raise InvalidInput(
+            f'"{template.slug[:100]}" is no slug: use up to 100 lower-case letters, digits, ".", "-" and "_", a letter or '
+            'digit first and last, and not "tpl_" at the beginning.',
+            code="invalid_slug",
+            field="slug",
+        )
+    if not 0 < len(template.name) <= 200:
+        raise InvalidInput("A template's name has 1 to 200 characters.", field="name")
+    if len(template.description) > 2000:
+        raise InvalidInput("A template's description has at most 2000 characters.", field="description")
+    if template.status not in (ACTIVE, ARCHIVED):
+        raise InvalidInput('The status is "active" or "archived"; DELETE deletes a template.', field="status")
+
+
+def _named(tx: Tx, organization_id: str, key: str) -> Template:
+    found = templates.by_id(tx, key) if key.startswith("tpl_") else templates.by_slug(tx, organization_id, key)
+    if found is None or found.organization_id != organization_id:
+        raise NotFound(f"There is no template {key[:100]}.")
+    return found
+
+
+def _version(tx: Tx, template: Template, id: str) -> TemplateVersion:
+    found = templates.version_by_id(tx, template.id, id)
+    if found is None:
+        raise NotFound(f"Template {template.slug} has no version {id[:100]}.")
+    return found
+
+
+def _active(tx: Tx, template: Template) -> TemplateVersion:
+    return _version(tx, template, template.active_version_id)
+
+
+def _refuse_taken(tx: Tx, template: Template) -> None:
+    found = templates.by_slug(tx, template.organization_id, template.slug)
+    if found is not None and found.id != template.id:
+        raise Conflict(
+            f"The slug {template.slug} is taken by template {found.id}; choose another, or change that one.",
+            code="template_exists",
+            field="slug",
+        )
+
+
+def _add(tx: Tx, made: Template, version: TemplateVersion) -> None:
+    _refuse_taken(tx, made)
+    templates.add(tx, made)
+    templates.add_version(tx, version)
+    _tell(tx, made, "template.created", made.created_at, version_id=version.id)
+    _tell(tx, made, "template.version.created", made.created_at, version_id=version.id, number=version.number)
+
+
+def _update(tx: Tx, before: TemplateView, changed: Template, version: TemplateVersion | None) -> None:
+    newest = templates.versions(tx, changed.id, 1)
+    if templates.by_id(tx, changed.id) != before.template or newest[0].id != before.versions[0].id:
+        raise Conflict(f"Template {before.template.slug} was changed at the same moment; look at it and try again.")
+    _refuse_taken(tx, changed)
+    if version is not None:
+        templates.add_version(tx, version)
+        _tell(tx, changed, "template.version.created", changed.updated_at, version_id=version.id, number=version.number)
+    templates.update(tx, changed)
+    names = ("name", "slug", "description", "status", "active_version_id")
+    differing = [name for name in names if getattr(changed, name) != getattr(before.template, name)]
+    _tell(tx, changed, "template.updated", changed.updated_at, changed=differing)
+
+
+def _tell(tx: Tx, template: Template, type: str, now: int, **data: Any) -> None:
+    data = {"slug": template.slug, **data}
+    events.add(tx, template.organization_id, type, "template", template.id, data=data, at=now)
+
+
+def _diagnose(version: TemplateVersion, data: Mapping[str, Any], stream: str) -> tuple[Finding, ...]:
+    mail = rendering.render(_source(version), data)
+    findings = [
+        Finding(
+            "variable_missing",
+            "error",
+            "data",
+            f"The data lacks {name}.",
+            "Give it a value, or a default in the template: {{ name | default: 'friend' }}.",
+        )
+        for name in mail.missing
+    ]
+    roots = {re.split(r"[.\[]", name, maxsplit=1)[0] for name in version.variables}
+    findings += [
+        Finding(
+            "variable_unused",
+            "info",
+            "data",
+            f"The template does not use {name[:100]}.",
+            "Leave it out of the data, or check its spelling in the template.",
+        )
+        for name in data
+        if name not in roots
+    ]
+    text = mail.text if version.text is not None else None
+    found = lint(Mail(mail.subject, mail.html, text, stream))
+    order = ("error", "warning", "info")
+    return tuple(sorted([*findings, *found], key=lambda finding: order.index(finding.severity)))
