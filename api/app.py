@@ -18,6 +18,7 @@ from api import openapi, stackshift, unsubscribe
 from api.operator import SURFACE as OPERATOR
 from api.ops import Operations
 from api.routing import Endpoint, Route, Surface, error_response
+from api.stackshift import assets
 from config.settings import Settings
 from mta.control.build import Control
 from mta.errors import NotFound
@@ -52,7 +53,7 @@ def create_app(
 
 
 def surfaces_of(operations: Operations, with_operator: bool) -> list[Surface]:
-    surfaces = [operations.surface(), stackshift.SURFACE, unsubscribe.SURFACE]
+    surfaces = [operations.surface(), stackshift.SURFACE, assets.SURFACE, unsubscribe.SURFACE]
     return [*surfaces, OPERATOR] if with_operator else surfaces
 
 

@@ -12,6 +12,8 @@ from starlette.responses import Response
 from api.errors import DOCUMENTED
 from api.pages import Page
 from api.routing import Lines, Route, Surface
+from api.uploads import SCHEMA as UPLOAD_SCHEMA
+from api.uploads import Upload
 
 _REF = "#/components/schemas/{name}"
 _NO_BODY = (None, type(None))
@@ -49,7 +51,7 @@ def _types(routes: Sequence[Route]) -> list[Any]:
     found: dict[str, Any] = {}
     for route in routes:
         for kind in (route.body, route.query, route.answer):
-            if kind not in _NO_BODY and kind is not Lines and not _is_response(kind):
+            if kind not in (*_NO_BODY, Lines, Upload) and not _is_response(kind):
                 found.setdefault(_key(kind), kind)
     return list(found.values())
 
@@ -85,7 +87,10 @@ def _operation(
         operation["description"] = f"{operation.get('description', '')}\n\nScope: `{route.scope}`.".strip()
     if route.query is not None:
         operation["parameters"] += _query_parameters(schema_of[_key(route.query)], components)
-    if route.body is not None:
+    if route.body is Upload:
+        content = {"multipart/form-data": {"schema": UPLOAD_SCHEMA}}
+        operation["requestBody"] = {"required": True, "content": content}
+    elif route.body is not None:
         content = {"application/json": {"schema": schema_of[_key(route.body)]}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation

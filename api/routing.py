@@ -7,6 +7,7 @@ path, and what it returns is the answer. The same types make /openapi.json (`api
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from starlette.responses import Response, StreamingResponse
 
 from api.auth import principal_of
 from api.errors import MethodNotAllowed, UnsupportedMedia, as_posthouse, headers_of, status_of
+from api.uploads import Upload, read_upload
 from mta.control.build import Control
 from mta.errors import InvalidInput, PosthouseError, TooLarge
 from mta.model import Principal
@@ -159,7 +161,8 @@ class Endpoint:
         if route.query is not None:
             arguments["query"] = _query(request.scope["query_string"], route.query)
         if route.body is not None:
-            arguments["body"] = await _body(request, route.body, route.limit)
+            read = read_upload if route.body is Upload else functools.partial(_body, kind=route.body)
+            arguments["body"] = await read(request, limit=route.limit)
         answer = await route.handler(Call(request, self._control, principal), **arguments)
         return await self._present(route, answer)
 
@@ -193,7 +196,7 @@ def _query(raw: bytes, kind: Any) -> Any:
         raise invalid(error) from error
 
 
-async def _body(request: Request, kind: Any, limit: int) -> Any:
+async def _body(request: Request, *, kind: Any, limit: int) -> Any:
     media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media != "application/json" and not media.endswith("+json"):
         raise UnsupportedMedia(f'The body has to be JSON (Content-Type: application/json), not "{media[:100]}".')

@@ -340,6 +340,25 @@ class BatchItem:
 
 
 @dataclass(frozen=True, slots=True)
+class Asset:
+    """A file kept to be attached. `bucket`, `key`, `folder`, `visibility` and `cache_control` are labels of its owner's."""
+
+    id: str
+    organization_id: str
+    filename: str
+    content_type: str
+    size: int
+    sha256: str
+    bucket: str
+    key: str
+    folder: str
+    visibility: str
+    cache_control: str
+    metadata: Mapping[str, Any]
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Domain:
     """A sending domain of one organization. `checks` holds what DNS said last, record by record."""
 

@@ -14,9 +14,10 @@ from api.routing import Call, Routes, invalid
 from api.stackshift.send import SEND_BYTES, SendFields, idempotency_header, submission_of
 from api.stackshift.shapes import MESSAGE_STATUS, Listed, Paging, Shape, moment, moment_or_none
 from mta.accept.submission import Submission
-from mta.errors import PosthouseError
+from mta.errors import PosthouseError, TooLarge
 from mta.model import Batch, BatchItem
 from mta.protocol.mailboxes import Mailbox
+from mta.protocol.mime import Draft
 
 routes = Routes("batch")
 
@@ -80,11 +81,16 @@ async def send(call: Call, body: BatchRequest) -> BatchShape:
     await call.control.accept.check_sender(call.principal, author[1])
     at = None if body.send_at is None else call.control.accept.send_time(body.send_at)
     items: list[Submission | PosthouseError] = []
+    attached = 0
     for index, each in enumerate(body.messages):
         if index % AT_ONCE == 0:
             await asyncio.sleep(0)
         try:
-            items.append(await _submission(call, each, index, author, at))
+            submission = await _submission(call, each, index, author, at)
+            attached += attached_bytes(submission)
+            if attached > SEND_BYTES:
+                raise TooLarge(f"The attachments up to here have more than {SEND_BYTES} bytes; use another batch.")
+            items.append(submission)
         except PosthouseError as error:
             items.append(error)
     return await accepted(call, items, at)
@@ -136,6 +142,12 @@ async def _submission(call: Call, given: Any, index: int, author: Mailbox, at: i
         idempotency_key=message.idempotency_key or item_key(call, index),
         scheduled_at=at,
     )
+
+
+def attached_bytes(submission: Submission) -> int:
+    """Assets make a small request large, once for every item."""
+    assert isinstance(submission.content, Draft)
+    return sum(len(each.content) for each in submission.content.attachments)
 
 
 def item_key(call: Call, index: int) -> str | None:

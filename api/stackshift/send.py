@@ -25,12 +25,15 @@ SEND_BYTES = 40_000_000  # of a request: base64 and JSON around a message of the
 INLINE_RECIPIENTS = 50  # more addresses are read in a thread: each takes some 30 µs
 
 
-class InlineAttachment(Shape):
-    """A file; with a `contentId` it is shown where the HTML says `cid:` and that id."""
+class AttachmentFields(Shape):
+    """A file: its `content`, or the id of an asset (`uploadId` is another name for it), with the asset's name and type
+    where none are given. With a `contentId` it is shown where the HTML says `cid:` and that id."""
 
-    filename: str
-    content: Annotated[bytes, Meta(description="base64")]
-    content_type: str = OCTET_STREAM
+    content: Annotated[bytes, Meta(description="base64")] | None = None
+    asset_id: str | None = None
+    upload_id: str | None = None
+    filename: str | None = None
+    content_type: str | None = None
     content_id: str | None = None
 
 
@@ -53,7 +56,7 @@ class SendFields(Shape, kw_only=True):
     bcc: Several | None = None
     reply_to: Several | None = None
     idempotency_key: Annotated[str, Meta(description="the same as the header Idempotency-Key")] | None = None
-    attachments: list[InlineAttachment] = field(default_factory=list)
+    attachments: list[AttachmentFields] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
@@ -135,7 +138,7 @@ async def submission_of(
         subject=subject,
         text=text,
         html=html,
-        attachments=await _attachments(fields.attachments),
+        attachments=await _attachments(call, fields.attachments),
         headers=tuple(fields.headers.items()),
     )
     tracking = fields.tracking or Tracking()
@@ -158,5 +161,24 @@ def _addressees(fields: SendFields) -> tuple[tuple[Mailbox, ...], tuple[Mailbox,
     return mailboxes(fields.to, "to"), mailboxes(fields.cc, "cc"), mailboxes(fields.bcc, "bcc")
 
 
-async def _attachments(given: list[InlineAttachment]) -> tuple[Attachment, ...]:
-    return tuple(Attachment(each.content, each.filename, each.content_type, each.content_id) for each in given)
+async def _attachments(call: Call, given: list[AttachmentFields]) -> tuple[Attachment, ...]:
+    made: list[Attachment] = []
+    for index, each in enumerate(given):
+        content, filename, kind = each.content, each.filename, each.content_type
+        sources = [source for source in (content, each.asset_id, each.upload_id) if source is not None]
+        if len(sources) != 1:
+            raise InvalidInput(
+                "An attachment has either content or an assetId.",
+                code="invalid_attachment",
+                field=f"attachments[{index}]",
+            )
+        if content is None:
+            id = each.asset_id or each.upload_id or ""
+            asset, content = await call.control.assets.whole(call.principal.organization_id, id)
+            filename, kind = filename or asset.filename, kind or asset.content_type
+        if not filename and not each.content_id:
+            raise InvalidInput(
+                "An attachment needs a filename.", code="invalid_attachment", field=f"attachments[{index}]"
+            )
+        made.append(Attachment(content, filename, kind or OCTET_STREAM, each.content_id))
+    return tuple(made)

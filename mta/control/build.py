@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from config.settings import Settings
 from mta.accept.submit import Accept
+from mta.control.assets import Assets
 from mta.control.batches import Batches
 from mta.control.domains import Domains
 from mta.control.events import Events
@@ -42,6 +43,7 @@ class Control:
     unsubscribes: Unsubscribes
     scheduled: Scheduled
     batches: Batches
+    assets: Assets
 
 
 def build(
@@ -68,4 +70,5 @@ def build(
         unsubscribes=Unsubscribes(database, secrets),
         scheduled=Scheduled(database, queue),
         batches=Batches(database, queue),
+        assets=Assets(database, accept),
     )

@@ -8,13 +8,14 @@ import pytest
 
 from api import stackshift
 from api.routing import Route, Surface
+from api.stackshift import assets
 from mta.control.rendering import Source
 from mta.model import Principal
 from tests.api.conftest import House
 
 ROUTES = [
     (surface, mount, route)
-    for surface in (stackshift.SURFACE,)
+    for surface in (stackshift.SURFACE, assets.SURFACE)
     for mount in surface.mounts
     for _, route in surface.routes()
     if route.parameters
@@ -30,6 +31,7 @@ class Things:
     scheduled: str
     batches: str
     templates: str
+    assets: str
 
 
 BODIES: dict[str, Any] = {"test-send": {"to": "bob@example.org"}}  # by the last part of the path, where {} does not do
@@ -43,11 +45,13 @@ async def things_of(house: House) -> Things:
         scheduled = (await client.post("/v1/mail/scheduled", json={"sendAt": at, "message": body})).json()["data"]["id"]
         batch = {"from": body["from"], "messages": [body], "sendAt": at}
         batches = (await client.post("/v1/mail/batch", json=batch)).json()["data"]["id"]
+        assets = (await client.post("/api/v1/assets/upload", files={"file": ("a.txt", b"x")})).json()["data"]["id"]
     domains = await house.control.domains.page(house.organization_id)
     template = await house.control.templates.create(
         Principal(house.organization_id), name="Welcome", slug="welcome", source=Source("Hi", None, "Hi")
     )
     return Things(
+        assets=assets,
         scheduled=scheduled,
         batches=batches,
         messages=message,
@@ -58,7 +62,7 @@ async def things_of(house: House) -> Things:
 
 @pytest.mark.parametrize(("surface", "mount", "route"), ROUTES, ids=[f"{m}{r.path}.{r.method}" for _, m, r in ROUTES])
 async def test_another_organizations_id_is_not_found(house: House, surface: Surface, mount: str, route: Route) -> None:
-    resource = route.path.split("/")[1]
+    resource = f"{mount}{route.path}".removeprefix("/api").split("/")[2 if surface is assets.SURFACE else 3]
     own = getattr(await things_of(house), resource)
     pattern = f"{mount}{route.path}"
     if "{version_id}" in pattern:
