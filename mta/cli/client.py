@@ -21,6 +21,8 @@ Who may open the socket is the operator; there is no key. The daemon's half is `
 | POST /operator/queue/{action} | ids, or filter (keys of GET), or all | changed (a count), skipped |
 | GET  /operator/stats | | statuses (counts by name), sites |
 | POST /operator/send | org or key, from, to, cc, subject, text, html | id, status, deliveries |
+| POST /operator/submit | message (base64), sender, recipients, org, notify, ret, envid | id, status |
+| GET  /operator/mailq | | page of Delivery with its message's size and sender |
 | POST /operator/backup | path (absolute), keep | path, size, removed |
 | GET  /operator/events | org, type, limit, follow | Events, one JSON object a line |
 
@@ -154,7 +156,8 @@ class Client:
         except OSError as error:
             connection.close()
             raise PosthouseError(
-                f"{self.socket_path} cannot be opened: {error.strerror or error}. Run this as the user of the daemon."
+                f"{self.socket_path} cannot be opened: {error.strerror or error}. Run this as the user of the daemon.",
+                code="socket_refused",
             ) from error
         return connection
 

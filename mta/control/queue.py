@@ -13,8 +13,8 @@ from typing import Any, Final, Protocol
 from mta import ids
 from mta.errors import InvalidInput, NotFound
 from mta.lifecycle import settle
-from mta.model import Attempt, Delivery, DeliveryStatus, Page
-from mta.store import deliveries
+from mta.model import Attempt, Delivery, DeliveryStatus, Message, Page
+from mta.store import deliveries, messages
 from mta.store.database import Database
 from mta.store.sqlite import Tx
 
@@ -112,6 +112,10 @@ class QueueControl:
                 break
             after = rows[-1].id
         return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+
+    async def messages_of(self, found: Sequence[Delivery]) -> dict[str, Message]:
+        """The messages of some deliveries, by their ids."""
+        return await self._database.read(_messages, {delivery.message_id for delivery in found})
 
     async def show(self, id: str) -> Shown:
         """A delivery, or all of a message, with every attempt. Raises NotFound."""
@@ -213,6 +217,11 @@ def _live(tx: Tx, status: DeliveryStatus | None, after: str, limit: int) -> list
     statuses = LIVE if status is None else (status,)
     rows = [delivery for each in statuses for delivery in deliveries.live(tx, each, after, limit)]
     return sorted(rows, key=lambda delivery: delivery.id)[:limit]
+
+
+def _messages(tx: Tx, wanted: set[str]) -> dict[str, Message]:
+    found = [messages.by_id(tx, id) for id in wanted]
+    return {message.id: message for message in found if message is not None}
 
 
 def _show(tx: Tx, id: str) -> Shown:
