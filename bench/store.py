@@ -19,7 +19,7 @@ from pathlib import Path
 import aiosqlite
 
 from mta import ids
-from mta.store import bodies, deliveries, events, messages
+from mta.store import bodies, counters, deliveries, events, messages
 from mta.store.database import Database
 from mta.store.sqlite import Tx, migrate, open_connection
 
@@ -51,15 +51,15 @@ def statements(now: int) -> list[tuple[str, dict[str, object]]]:
         **{"id": ids.new("evt"), "type": "message.queued", "resource_type": "message", "resource_id": message_id},
         **{"message_id": message_id, "recipient": None, "data": "{}"},
     }
-    counter = {"hour": now // events.HOUR_MS, "template_id": "", "name": "queued", "value": 1}
+    counter = {"hour": now // counters.HOUR_MS, "template_id": "", "name": "queued", "value": 1}
     return [
         (bodies.ADD, {**body, **when}),
         (bodies.ADD_CHUNK, {"body_id": body_id, "n": 0, "data": DATA}),
         (messages.ADD, {**message, **who, **when}),
         (deliveries.ADD, {**delivery, **who, **when}),
         (events.ADD, {**event, **who, **when}),
-        (events.COUNT, {**counter, **who, "domain": "example.org"}),
-        (events.COUNT, {**counter, **who, "domain": ""}),
+        (counters.ADD, {**counter, **who, "domain": "example.org"}),
+        (counters.ADD, {**counter, **who, "domain": ""}),
     ]
 
 

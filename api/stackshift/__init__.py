@@ -1,7 +1,19 @@
 """StackShift Mail: the native surface. One file a resource; its `routes` stand in the list below."""
 
 from api.routing import Surface
-from api.stackshift import batch, domains, messages, scheduled, send, shapes, streams, templates
+from api.stackshift import (
+    analytics,
+    batch,
+    domains,
+    limits,
+    messages,
+    reputation,
+    scheduled,
+    send,
+    shapes,
+    streams,
+    templates,
+)
 
 SURFACE = Surface(
     name="StackShift Mail",
@@ -14,6 +26,9 @@ SURFACE = Surface(
         scheduled.routes,
         batch.routes,
         templates.routes,
+        analytics.routes,
+        limits.routes,
+        reputation.routes,
     ),
     present_error=shapes.error,
     error_schema=shapes.ERROR,

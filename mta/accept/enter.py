@@ -68,7 +68,8 @@ def enter(tx: Tx, principal: Principal, prepared: Prepared, settings: Settings, 
             found = suppressed[recipient.address.key]
             suppression.tell_refused(tx, found, recipient.address, prepared.now, data)
         return Entered(None, refused=tuple(suppressed.values()))
-    limits.count(tx, organization, principal.test, going, prepared.now, settings.tiers)
+    slowed = standing.admit(tx, organization, prepared.author[1].domain, principal.test)
+    limits.count(tx, organization, principal.test, going, prepared.now, settings.tiers, slowed)
     return _store(tx, organization, principal, prepared, settings, suppressed)
 
 

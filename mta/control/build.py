@@ -8,10 +8,12 @@ from config.settings import Settings
 from mta.accept.submit import Accept
 from mta.control.assets import Assets
 from mta.control.batches import Batches
+from mta.control.analytics import Analytics
 from mta.control.domains import Domains
 from mta.control.events import Events
 from mta.control.keys import Keys
 from mta.control.maintenance import Maintenance
+from mta.control.limits import SendingLimits
 from mta.control.messages import Messages
 from mta.control.organizations import Organizations
 from mta.control.queue import Queue, QueueControl
@@ -19,6 +21,7 @@ from mta.control.scheduled import Scheduled
 from mta.control.streams import Streams
 from mta.control.templates import Templates
 from mta.control.unsubscribes import Unsubscribes
+from mta.control.reputation import Reputation
 from mta.net.dns import Resolver
 from mta.policy.authentication import Authenticator
 from mta.store.database import Database
@@ -44,6 +47,9 @@ class Control:
     scheduled: Scheduled
     batches: Batches
     assets: Assets
+    analytics: Analytics
+    limits: SendingLimits
+    reputation: Reputation
 
 
 def build(
@@ -71,4 +77,7 @@ def build(
         scheduled=Scheduled(database, queue),
         batches=Batches(database, queue),
         assets=Assets(database, accept),
+        analytics=Analytics(database),
+        limits=SendingLimits(database, settings),
+        reputation=Reputation(database, settings),
     )

@@ -1,4 +1,4 @@
-"""Events at rest, and the hourly counters that grow with them."""
+"""Events at rest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from mta import ids
 from mta.model import Event
+from mta.store import counters
 from mta.store.sqlite import Row, Tx, from_json, to_json
 
 COLUMNS = "id, organization_id, test, type, resource_type, resource_id, message_id, recipient, data, created_at"
@@ -31,11 +32,8 @@ PAGE_BY_RESOURCE = f"""
 NEWEST = f"SELECT {COLUMNS} FROM events WHERE id < :before {_TAIL}"
 SINCE = f"SELECT {COLUMNS} FROM events WHERE id > :after ORDER BY id LIMIT :limit"
 TYPES = "SELECT type, count(*) FROM events WHERE id >= :start AND id < :end GROUP BY type"
-COUNT = """
-    INSERT INTO counters (organization_id, test, hour, domain, template_id, name, value)
-    VALUES (:organization_id, :test, :hour, :domain, :template_id, :name, :value)
-    ON CONFLICT (organization_id, test, hour, domain, template_id, name) DO UPDATE SET value = value + excluded.value"""
-HOUR_MS = 3_600_000
+
+count = counters.add  # an event and its counter are written together
 
 
 def event(row: Row) -> Event:
@@ -154,27 +152,3 @@ def since(tx: Tx, after: str, limit: int) -> list[Event]:
 def types(tx: Tx, start: str, end: str) -> dict[str, int]:
     """How many events of each type lie in a range of ids (`ids.floor`)."""
     return {row[0]: row[1] for row in tx.all(TYPES, start=start, end=end)}
-
-
-def count(
-    tx: Tx,
-    organization_id: str,
-    test: bool,
-    name: str,
-    now: int,
-    *,
-    domain: str = "",
-    template_id: str = "",
-    value: int = 1,
-) -> None:
-    """Adds to the counter `name` of this hour (UTC)."""
-    tx.run(
-        COUNT,
-        organization_id=organization_id,
-        test=int(test),
-        hour=now // HOUR_MS,
-        domain=domain,
-        template_id=template_id,
-        name=name,
-        value=value,
-    )

@@ -18,14 +18,14 @@ def _grown(span: str) -> str:
 
 
 COUNT = f"""
-    INSERT INTO sending (organization_id, test, minute, minute_used, hour, hour_used, day, day_used)
-    VALUES (:organization_id, :test, :minute, :value, :hour, :value, :day, :value)
-    ON CONFLICT (organization_id, test) DO UPDATE SET {_grown("minute")}, {_grown("hour")}, {_grown("day")}
+    INSERT INTO sending (organization_id, test, domain, minute, minute_used, hour, hour_used, day, day_used)
+    VALUES (:organization_id, :test, :domain, :minute, :value, :hour, :value, :day, :value)
+    ON CONFLICT (organization_id, test, domain) DO UPDATE SET {_grown("minute")}, {_grown("hour")}, {_grown("day")}
     RETURNING minute_used, hour_used, day_used"""
 USED = """
     SELECT CASE WHEN minute = :minute THEN minute_used ELSE 0 END, CASE WHEN hour = :hour THEN hour_used ELSE 0 END,
         CASE WHEN day = :day THEN day_used ELSE 0 END
-    FROM sending WHERE organization_id = :organization_id AND test = :test"""
+    FROM sending WHERE organization_id = :organization_id AND test = :test AND domain = :domain"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,13 @@ def _spans(now: int) -> dict[str, int]:
     return {"minute": now // MINUTE_MS, "hour": now // HOUR_MS, "day": now // DAY_MS}
 
 
-def count(tx: Tx, organization_id: str, test: bool, value: int, now: int) -> Used:
-    """Adds to all three and returns what they are then."""
-    row = tx.one(COUNT, organization_id=organization_id, test=int(test), value=value, **_spans(now))
+def count(tx: Tx, organization_id: str, test: bool, value: int, now: int, domain: str = "") -> Used:
+    """Adds to all three and returns what they are then; of the organization, or of one domain apart."""
+    row = tx.one(COUNT, organization_id=organization_id, test=int(test), domain=domain, value=value, **_spans(now))
     assert row is not None
     return Used(*row)
 
 
-def used(tx: Tx, organization_id: str, test: bool, now: int) -> Used:
-    row = tx.one(USED, organization_id=organization_id, test=int(test), **_spans(now))
+def used(tx: Tx, organization_id: str, test: bool, now: int, domain: str = "") -> Used:
+    row = tx.one(USED, organization_id=organization_id, test=int(test), domain=domain, **_spans(now))
     return Used(*row) if row else Used()
