@@ -9,8 +9,9 @@ from msgspec import field
 from api.routing import Call, Routes
 from api.stackshift.shapes import Shape, instant, moment
 from mta import ids
-from mta.control.analytics import HOURS, NAMES, Interval, Rates
+from mta.control.analytics import HOURS, NAMES, Interval
 from mta.errors import InvalidInput
+from mta.policy.rates import Rates
 
 routes = Routes("analytics")
 
@@ -99,12 +100,12 @@ async def analytics(call: Call, query: AnalyticsQuery) -> AnalyticsShape:
         to=moment(figures.end),
         interval=figures.interval,
         totals=CountsShape(**figures.totals),
-        rates=rates(figures.rates),
+        rates=_rates(figures.rates),
         series=[PointShape(at=moment(bucket.at), **bucket.counts) for bucket in figures.series],
     )
 
 
-def rates(found: Rates) -> RatesShape:
+def _rates(found: Rates) -> RatesShape:
     return RatesShape(
         delivery_rate=found.delivery,
         bounce_rate=found.bounce,

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from mta.errors import InvalidInput
 from mta.model import Principal
+from mta.policy.rates import Rates, rates_of
 from mta.store import counters
 from mta.store.counters import HOUR_MS
 from mta.store.database import Database
@@ -40,19 +41,6 @@ Counts = dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
-    """Fractions from 0 to 1; 0 where there is nothing to divide by."""
-
-    delivery: float
-    bounce: float
-    deferral: float
-    suppression: float
-    complaint: float
-    open: float
-    click: float
-
-
-@dataclass(frozen=True, slots=True)
 class Bucket:
     """What happened from `at` (epoch ms) on, an interval long."""
 
@@ -70,26 +58,6 @@ class Figures:
     totals: Counts
     rates: Rates
     series: tuple[Bucket, ...]
-
-
-def rates_of(counts: Mapping[str, int]) -> Rates:
-    """`counts` by the names of the counters; what is missing is 0."""
-    delivered, bounced, failed = (counts.get(name, 0) for name in ("delivered", "bounced", "failed"))
-    deferred, suppressed, queued = (counts.get(name, 0) for name in ("deferred", "suppressed", "queued"))
-    ended = delivered + bounced + failed
-    return Rates(
-        delivery=_share(delivered, ended),
-        bounce=_share(bounced, delivered + bounced),
-        deferral=_share(deferred, ended + deferred),
-        suppression=_share(suppressed, queued + suppressed),
-        complaint=_share(counts.get("complained", 0), delivered),
-        open=_share(counts.get("opened", 0), delivered),
-        click=_share(counts.get("clicked", 0), delivered),
-    )
-
-
-def _share(part: int, whole: int) -> float:
-    return min(1.0, round(part / whole, 6)) if whole else 0.0
 
 
 class Analytics:

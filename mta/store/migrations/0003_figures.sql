@@ -40,3 +40,20 @@ INSERT INTO sending_by_domain
     SELECT organization_id, test, '', minute, minute_used, hour, hour_used, day, day_used FROM sending;
 DROP TABLE sending;
 ALTER TABLE sending_by_domain RENAME TO sending;
+
+-- What the last judgement of reputation said: of an organization (domain ''), of a domain.
+CREATE TABLE standings (
+    organization_id TEXT NOT NULL,
+    test INTEGER NOT NULL,
+    domain TEXT NOT NULL,
+    status TEXT NOT NULL,
+    score INTEGER NOT NULL,
+    bounce_rate REAL NOT NULL,
+    deferral_rate REAL NOT NULL,
+    suppression_rate REAL NOT NULL,
+    complaint_rate REAL NOT NULL,
+    deliveries INTEGER NOT NULL,
+    cleared_at INTEGER,
+    changed_at INTEGER,
+    PRIMARY KEY (organization_id, test, domain)
+) WITHOUT ROWID;
