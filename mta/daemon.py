@@ -287,10 +287,11 @@ async def serve(settings: Settings, welcome: Welcome | None = None) -> None:
         notifier.send("READY=1")
         if welcome is not None:
             await welcome(parts.control, settings)
-        watchdog = asyncio.create_task(_watchdog(notifier))
+        background = [asyncio.create_task(work) for work in (_watchdog(notifier), parts.control.reputation.run())]
         await stop.wait()
         parts.accepting.clear()
-        watchdog.cancel()
+        for task in background:
+            task.cancel()
         notifier.send("STOPPING=1")
         log.info("stopping")
 

@@ -416,6 +416,21 @@ class TemplateVersion:
     text: str | None
     variables: tuple[str, ...]
     created_at: int
+class Standing:
+    """The reputation of an organization (`domain` "") or of one of its domains.
+    `deliveries` of the window ended; rates are fractions; `cleared_at` is when an operator last forgave.
+    """
+    test: bool
+    domain: str
+    status: str = "healthy"
+    score: int = 100
+    bounce_rate: float = 0.0
+    deferral_rate: float = 0.0
+    suppression_rate: float = 0.0
+    complaint_rate: float = 0.0
+    deliveries: int = 0
+    cleared_at: int | None = None
+    changed_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from api.operator.shapes import DEFAULT_ORG, Listed, Paging
 from api.routing import Call, Routes
 from mta.control.domains import DomainView
 from mta.control.records import Record
-from mta.model import ApiKey, Organization
+from mta.model import ApiKey, Organization, Standing
 
 routes = Routes("provisioning")
 T = TypeVar("T")
@@ -19,6 +19,22 @@ T = TypeVar("T")
 class OrgRequest(msgspec.Struct):
     name: str
     tier: str = "custom"
+
+
+class OrgChange(msgspec.Struct):
+    """What is left out stays; a limit of 0 is taken off."""
+
+    org: str = DEFAULT_ORG
+    tier: str | None = None
+    review: str | None = None
+    per_minute: int | None = None
+    per_hour: int | None = None
+    per_day: int | None = None
+
+
+class OrgClear(msgspec.Struct):
+    org: str = DEFAULT_ORG
+    domain: str = ""
 
 
 class OrgQuery(Paging):
@@ -79,6 +95,20 @@ async def list_orgs(call: Call, query: Paging) -> Listed[Organization]:
 async def add_org(call: Call, body: OrgRequest) -> Organization:
     """Make an organization."""
     return await call.control.organizations.create(body.name, body.tier)
+
+
+@routes.post("/orgs/change")
+async def change_org(call: Call, body: OrgChange) -> Organization:
+    """Set an organization's tier, its own limits, or the outcome of a review."""
+    given = {"per_minute": body.per_minute, "per_hour": body.per_hour, "per_day": body.per_day}
+    limits = {name: value or None for name, value in given.items() if value is not None}
+    return await call.control.organizations.change(body.org, tier=body.tier, limits=limits or None, review=body.review)
+
+
+@routes.post("/orgs/clear")
+async def clear_org(call: Call, body: OrgClear) -> Standing:
+    """Make the reputation of an organization, or of one of its domains, healthy again."""
+    return await call.control.reputation.clear(await _org(call, body.org), body.domain.lower())
 
 
 @routes.get("/keys")

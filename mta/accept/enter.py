@@ -28,7 +28,7 @@ from mta.model import (
     StreamType,
     Suppression,
 )
-from mta.policy import idempotency, limits, senders, streams, suppression
+from mta.policy import idempotency, limits, senders, standing, streams, suppression
 from mta.store import bodies, deliveries, events, messages, organizations
 from mta.store import idempotency as keys
 from mta.store.sqlite import Tx

@@ -12,16 +12,16 @@ from mta.control.analytics import Analytics
 from mta.control.domains import Domains
 from mta.control.events import Events
 from mta.control.keys import Keys
-from mta.control.maintenance import Maintenance
 from mta.control.limits import SendingLimits
+from mta.control.maintenance import Maintenance
 from mta.control.messages import Messages
 from mta.control.organizations import Organizations
 from mta.control.queue import Queue, QueueControl
 from mta.control.scheduled import Scheduled
+from mta.control.reputation import Reputation
 from mta.control.streams import Streams
 from mta.control.templates import Templates
 from mta.control.unsubscribes import Unsubscribes
-from mta.control.reputation import Reputation
 from mta.net.dns import Resolver
 from mta.policy.authentication import Authenticator
 from mta.store.database import Database

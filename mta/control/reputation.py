@@ -15,12 +15,11 @@ import structlog
 from config.settings import Settings
 from mta import ids
 from mta.errors import NotFound, Unavailable
-from mta.model import Event, Page, Principal
+from mta.model import Event, Page, Principal, Standing
 from mta.policy.reputation import DISABLED, HEALTHY, Judgement, judge
-from mta.store import counters, domains, events, reputation
+from mta.store import counters, domains, events, standings
 from mta.store.counters import HOUR_MS
 from mta.store.database import Database
-from mta.store.reputation import Standing
 from mta.store.sqlite import Tx
 
 log = structlog.get_logger("reputation")
@@ -50,9 +49,7 @@ class Reputation:
     async def get(self, principal: Principal) -> ReputationView:
         """The organization's standing and its domains', those of test mail for a test key."""
         await self._refresh(principal.organization_id, principal.test)
-        found = await self._database.read(
-            reputation.listing, principal.organization_id, principal.test, MAX_DOMAINS + 1
-        )
+        found = await self._database.read(standings.listing, principal.organization_id, principal.test, MAX_DOMAINS + 1)
         own = next((one for one in found if not one.domain), Standing(principal.organization_id, principal.test, ""))
         return ReputationView(own, tuple(one for one in found if one.domain))
 
@@ -101,8 +98,9 @@ class Reputation:
 
     async def evaluate(self) -> None:
         """Every organization and domain that ever sent, one short read at a time."""
-        scope: Scope | None = ("", False, "")
-        while (scope := await self._database.read(counters.next_scope, *scope)) is not None:
+        scope: Scope = ("", False, "")
+        while (found := await self._database.read(counters.next_scope, *scope)) is not None:
+            scope = found
             await self._judge(scope)
 
     async def _refresh(self, organization_id: str, test: bool) -> None:
@@ -110,12 +108,10 @@ class Reputation:
         if now - self._looked_at.get((organization_id, test), 0) < FRESH_MS:
             return
         self._looked_at[organization_id, test] = now
-        await self._judge((organization_id, test, ""))
         scope: Scope | None = (organization_id, test, "")
-        while scope := await self._database.read(counters.next_scope, *scope):
-            if scope[:2] != (organization_id, test):
-                return
+        while scope is not None and scope[:2] == (organization_id, test):
             await self._judge(scope)
+            scope = await self._database.read(counters.next_scope, *scope)
 
     async def _judge(self, scope: Scope) -> None:
         now = ids.now_ms()
@@ -124,7 +120,7 @@ class Reputation:
             await self._database.write(self._apply, scope, now)
 
     def _compare(self, tx: Tx, scope: Scope, now: int) -> tuple[Standing, Standing]:
-        before = reputation.get(tx, *scope)
+        before = standings.get(tx, *scope)
         end = now // HOUR_MS + 1
         start = end - self._settings.window_days * 24
         if before.cleared_at is not None:
@@ -141,7 +137,7 @@ class Reputation:
             if after.status == DISABLED and after.domain and not after.test:
                 _set_domain(tx, after, DISABLED)
             _tell(tx, CHANGED, before, after, now, self._settings.window_days)
-        reputation.put(tx, after)
+        standings.put(tx, after)
 
 
 def _with(before: Standing, judgement: Judgement, deliveries: int) -> Standing:
@@ -162,9 +158,9 @@ def _with(before: Standing, judgement: Judgement, deliveries: int) -> Standing:
 def _clear(tx: Tx, organization_id: str, domain: str, now: int) -> Standing:
     if domain and domains.by_name(tx, organization_id, domain) is None:
         raise NotFound(f"There is no domain {domain} in this organization.", field="domain")
-    before = reputation.get(tx, organization_id, False, domain)
+    before = standings.get(tx, organization_id, False, domain)
     after = Standing(organization_id, False, domain, cleared_at=now, changed_at=now)
-    reputation.put(tx, after)
+    standings.put(tx, after)
     if before.status == DISABLED and domain:
         _set_domain(tx, after, None)
     _tell(tx, CLEARED, before, after, now, 0)

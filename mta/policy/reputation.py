@@ -7,7 +7,8 @@ is `policy.standing`. The formula, for people: docs/reputation.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 from config.settings import Reputation
@@ -27,7 +28,7 @@ class Judgement:
 
     status: str = HEALTHY
     score: int = 100
-    rates: Rates = Rates()
+    rates: Rates = field(default_factory=Rates)
     judged: bool = False
 
 
@@ -55,13 +56,13 @@ def judge(counts: Mapping[str, int], settings: Reputation) -> Judgement:
         )
     status = next(name for name, begins in reversed(BEGINS) if score <= begins)
     # Rounded up, so that a number on the page never claims a worse standing than the status says
-    return Judgement(status if score < 100.0 else HEALTHY, -int(-score // 1), rates, judged=True)
+    return Judgement(status, -int(-score // 1), rates, judged=True)
 
 
 def _score(percent: float, watch: float, throttled: float, disabled: float) -> float:
     """100 at no trouble, 80, 50 and 0 at the thresholds, straight lines between."""
     points = ((0.0, 100.0), (watch, 80.0), (throttled, 50.0), (disabled, 0.0))
-    for (x1, y1), (x2, y2) in zip(points, points[1:], strict=False):
+    for (x1, y1), (x2, y2) in pairwise(points):
         if percent < x2:
             return y1 + (y2 - y1) * (percent - x1) / (x2 - x1)
     return 0.0

@@ -10,7 +10,7 @@ from typing import Final
 from mta.errors import Forbidden
 from mta.model import Organization
 from mta.policy.reputation import DISABLED, THROTTLED
-from mta.store import reputation
+from mta.store import standings
 from mta.store.sqlite import Tx
 
 REVIEWS: Final = ("none", "pending", "approved", "rejected")
@@ -34,11 +34,11 @@ def admit(tx: Tx, organization: Organization, domain: str, test: bool) -> frozen
         )
     if test:
         return frozenset()
-    standings = reputation.in_force(tx, organization.id, domain)
-    if standings.get("") == DISABLED:
+    found = standings.in_force(tx, organization.id, domain)
+    if found.get("") == DISABLED:
         raise Forbidden(
             f"Sending is switched off for organization {organization.name}: too much of its mail bounced or was "
             "reported as spam. GET /mail/reputation has the figures; the operator of this server can clear it.",
             code="reputation_disabled",
         )
-    return frozenset(scope for scope, status in standings.items() if status == THROTTLED)
+    return frozenset(scope for scope, status in found.items() if status == THROTTLED)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from mta.model import Standing
 from mta.store.sqlite import Row, Tx
 
 COLUMNS = (
@@ -26,24 +25,6 @@ IN_FORCE = """
     SELECT domain, status FROM standings
     WHERE organization_id = :organization_id AND test = 0 AND (domain = '' OR domain = :domain)
       AND status IN ('throttled', 'disabled')"""
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """`deliveries` of the window ended; rates are fractions; `cleared_at` is when an operator last forgave."""
-
-    organization_id: str
-    test: bool
-    domain: str
-    status: str = "healthy"
-    score: int = 100
-    bounce_rate: float = 0.0
-    deferral_rate: float = 0.0
-    suppression_rate: float = 0.0
-    complaint_rate: float = 0.0
-    deliveries: int = 0
-    cleared_at: int | None = None
-    changed_at: int | None = None
 
 
 def _standing(row: Row) -> Standing:
@@ -82,4 +63,4 @@ def listing(tx: Tx, organization_id: str, test: bool, limit: int) -> list[Standi
 
 def in_force(tx: Tx, organization_id: str, domain: str) -> dict[str, str]:
     """The standings that keep mail from this domain back, by scope ("" is the whole organization)."""
-    return dict(tx.all(IN_FORCE, organization_id=organization_id, domain=domain))  # type: ignore[arg-type]
+    return dict(tx.all(IN_FORCE, organization_id=organization_id, domain=domain))
