@@ -9,6 +9,7 @@ from mta.accept.submit import Accept
 from mta.control.assets import Assets
 from mta.control.batches import Batches
 from mta.control.analytics import Analytics
+from mta.control.batches import Batches
 from mta.control.domains import Domains
 from mta.control.events import Events
 from mta.control.keys import Keys
@@ -17,8 +18,8 @@ from mta.control.maintenance import Maintenance
 from mta.control.messages import Messages
 from mta.control.organizations import Organizations
 from mta.control.queue import Queue, QueueControl
-from mta.control.scheduled import Scheduled
 from mta.control.reputation import Reputation
+from mta.control.scheduled import Scheduled
 from mta.control.streams import Streams
 from mta.control.templates import Templates
 from mta.control.unsubscribes import Unsubscribes
