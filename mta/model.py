@@ -416,10 +416,16 @@ class TemplateVersion:
     text: str | None
     variables: tuple[str, ...]
     created_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """The reputation of an organization (`domain` "") or of one of its domains.
+
     `deliveries` of the window ended; rates are fractions; `cleared_at` is when an operator last forgave.
     """
+
+    organization_id: str
     test: bool
     domain: str
     status: str = "healthy"

@@ -12,7 +12,7 @@ from typing import Final, Literal
 from mta.errors import InvalidInput
 from mta.model import Principal
 from mta.policy.rates import Rates, rates_of
-from mta.store import counters
+from mta.store import counters, templates
 from mta.store.counters import HOUR_MS
 from mta.store.database import Database
 from mta.store.sqlite import Tx
@@ -77,7 +77,7 @@ class Analytics:
     ) -> Figures:
         """From the bucket that `start` lies in to the one that `end` (excluded) lies in; days are those of UTC.
 
-        `only` leaves one of NAMES, the others are 0; the rates are always of all. Raises InvalidInput.
+        `template` is an id or a slug. `only` leaves one of NAMES, the others are 0; the rates are always of all. Raises InvalidInput.
         """
         hours = HOURS[interval]
         first, last = _buckets(start, end, hours)
@@ -110,8 +110,9 @@ def _buckets(start: int, end: int, hours: int) -> tuple[int, int]:
 
 
 def _rows(
-    tx: Tx, principal: Principal, first: int, last: int, hours: int, domain: str, template_id: str
+    tx: Tx, principal: Principal, first: int, last: int, hours: int, domain: str, template: str
 ) -> list[tuple[int, str, int]]:
+    named = templates.by_slug(tx, principal.organization_id, template) if template else None
     return counters.by_bucket(
         tx,
         principal.organization_id,
@@ -120,5 +121,5 @@ def _rows(
         end_hour=last,
         hours=hours,
         domain=domain,
-        template_id=template_id,
+        template_id=named.id if named else template,
     )

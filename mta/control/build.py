@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from config.settings import Settings
 from mta.accept.submit import Accept
-from mta.control.assets import Assets
-from mta.control.batches import Batches
 from mta.control.analytics import Analytics
+from mta.control.assets import Assets
 from mta.control.batches import Batches
 from mta.control.domains import Domains
 from mta.control.events import Events

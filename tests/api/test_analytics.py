@@ -70,6 +70,10 @@ async def test_a_domain_a_template_and_an_event(house: House) -> None:
     assert await delivered(domain="Example.com") == 3
     assert await delivered(template="tpl_b") == 6
     assert await delivered(domain="example.net", template="tpl_b") == 4
+    made = StackShift(api_key=house.secret, mail_base_url=house.url + "/v1").mail.templates
+    welcome = await asyncio.to_thread(lambda: made.create(name="W", slug="welcome", subject="Hi", text="Yo"))
+    await count(house, "delivered", 16, domain="example.org", template_id=welcome["id"])
+    assert await delivered(template="welcome") == await delivered(template=welcome["id"]) == 16
     assert await delivered(domain="nowhere.example") == 0
     only = await ask(house, event="mail.message.bounced")
     assert (only["totals"]["bounced"], only["totals"]["delivered"], only["series"][-1]["delivered"]) == (8, 0, 0)
