@@ -27,7 +27,7 @@ def make_daemon(tmp_path: Path) -> Iterator[Start]:
         if route is not None:
             extra += f'\n[[outbound.routes]]\ndomain = "*"\nhost = "127.0.0.1"\nport = {route}\ntls = "off"\n'
         home = tmp_path / f"daemon{len(made)}"
-        home.mkdir()
+        home.mkdir(exist_ok=True)
         daemon = Daemon(home, extra, more)
         made.append(daemon)
         return daemon

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -74,6 +75,13 @@ class Daemon:
             if b"event=ready" in line:
                 ready.set()
         ready.set()
+
+    def wait_log(self, text: str, timeout: float = 20) -> None:
+        """Until the log has that text."""
+        end = time.monotonic() + timeout
+        while text not in self.log.read_text():
+            assert time.monotonic() < end, f"The log does not say {text!r}:\n{self.log.read_text()[-3000:]}"
+            time.sleep(0.02)
 
     def stop(self, timeout: float = 30) -> int:
         """SIGTERM; returns the exit status."""

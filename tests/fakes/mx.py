@@ -166,6 +166,11 @@ class ScriptedMx:
                 raise AssertionError(f"{len(self.messages)} of {count} messages came within {timeout} s.")
             return list(self.messages)
 
+    def wait_more(self, count: int, timeout: float) -> None:
+        """Block (from another thread) until there are more messages than `count`, or the time is over."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: len(self.messages) > count, timeout)
+
     # One connection
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
