@@ -273,22 +273,30 @@ class Runner:
 
     async def _deliver(self, session: Session, queued: Queued) -> bool:
         """One try, settled. False: the site is in trouble."""
+        if not await self._begin(queued):
+            return True
         try:
-            if await self._database.write(begin, queued, self._clock()) is not DeliveryStatus.SENDING:
-                self._release([queued])
-                return True
             sender = await self._signer.sender(queued.organization_id, queued.sender_domain)
             path = self._reverse_path(queued, sender.return_path)
             tried = await attempt(_as_delivery_session(session), self._signer, sender, queued, path)
-        except Unavailable:  # the store's trouble is not the peer's, and the delivery is as it was
-            self._release([queued])
-            await asyncio.sleep(SETTLE_AGAIN_S)
-            return True
-        except Exception:
-            log.exception("delivery failed by our own fault", delivery=queued.delivery_id)
+        except Exception as error:
+            if not isinstance(error, Unavailable):
+                log.exception("delivery failed by our own fault", delivery=queued.delivery_id)
             tried = Tried(local("deferred", 451, "4.3.0", "Internal trouble; it is tried again."), now_ms(), now_ms())
         self._settle(self._settlement(queued, tried))
         return tried.outcome.scope not in ("site", "session") or tried.outcome.kind == "delivered"
+
+    async def _begin(self, queued: Queued) -> bool:
+        """The last look. False: it is not to go out now, and its claim was given up."""
+        try:
+            if await self._database.write(begin, queued, self._clock()) is DeliveryStatus.SENDING:
+                return True
+        except Exception as error:  # nothing has happened yet: it is found in the store again
+            if not isinstance(error, Unavailable):
+                log.exception("delivery could not be begun", delivery=queued.delivery_id)
+            await asyncio.sleep(SETTLE_AGAIN_S)
+        self._release([queued])
+        return False
 
     def _reverse_path(self, queued: Queued, return_path: str) -> Address | None:
         """Every delivery has its own, so that whatever comes back names it (VERP)."""
@@ -301,18 +309,14 @@ class Runner:
         outcome = of_trouble(trouble, self._rules)
         now = self._clock()
         log.warning("site backs off", domain=queued.recipient.domain, ms=backoff_ms, error=trouble.text)
-        if await self._database.write(begin, queued, now) is DeliveryStatus.SENDING:
+        if await self._begin(queued):
             self._settle(self._settlement(queued, Tried(outcome, now, now)))
-        else:
-            self._release([queued])
         self.wake()
 
     async def _settle_local(self, queued: Queued, outcome: Outcome) -> None:
         now = self._clock()
-        if await self._database.write(begin, queued, now) is DeliveryStatus.SENDING:
+        if await self._begin(queued):
             self._settle(self._settlement(queued, Tried(outcome, now, now)))
-        else:
-            self._release([queued])
 
     def _settlement(self, queued: Queued, tried: Tried) -> Settlement:
         outcome, reply, now = tried.outcome, tried.outcome.reply, self._clock()
