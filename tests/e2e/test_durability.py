@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.daemon import Daemon
+from tests.e2e.daemon import Daemon, free_port
 from tests.e2e.load import Load, kill_under_load
 from tests.e2e.trace import STRACE, calls, commits, replies
 from tests.fakes.mx import Hold, ScriptedMx
@@ -178,3 +178,22 @@ def test_a_full_disk_is_temporary(floor: str, small_disk: Path, make_daemon: Sta
     subjects = Counter(subject(one.content) for one in sink.messages)
     assert subjects == {"on the wire": 1, "room": 2}
     assert sorted(one["subject"] for one in listed(daemon, key)) == ["on the wire", "room", "room"]
+
+
+def test_a_site_found_down_while_the_disk_is_full_is_tried_again(small_disk: Path, make_daemon: Start) -> None:
+    port = free_port()
+    daemon = make_daemon(
+        port, "[store]\nfree_floor_bytes = 0\n[outbound]\nbackoff_start_s = 1\nbackoff_max_s = 1\n[retry]\nschedule_s = [1]"
+    )
+    daemon.cli("domain", "add", "example.org", "--trust")
+    daemon.start()
+    key = daemon.key()
+    assert send(daemon, key, "patient")[0] == 202
+    daemon.wait_log("site backs off")
+    ballast = fill(small_disk)
+    daemon.wait_log("commit failed")
+    ballast.unlink()
+    mx = ScriptedMx()
+    mx.port = port
+    with mx.in_thread():
+        mx.wait_messages(1)
