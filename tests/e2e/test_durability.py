@@ -111,7 +111,16 @@ def test_a_sync_that_fails_is_no_acknowledgement(daemon: Daemon, sink: ScriptedM
     key = daemon.key()
     assert submit(daemon, key, "before")[0] == 250
     sink.wait_messages(1)
-    inject = ["strace", "-f", "-e", "inject=fdatasync,fsync:error=EIO", "-e", "trace=fdatasync,fsync", "-p", str(daemon.pid)]
+    inject = [
+        "strace",
+        "-f",
+        "-e",
+        "inject=fdatasync,fsync:error=EIO",
+        "-e",
+        "trace=fdatasync,fsync",
+        "-p",
+        str(daemon.pid),
+    ]
     with subprocess.Popen(inject, stderr=subprocess.PIPE, text=True) as tracer:
         assert tracer.stderr and "attached" in tracer.stderr.readline()
         threading.Thread(target=tracer.stderr.read, daemon=True).start()
@@ -183,7 +192,8 @@ def test_a_full_disk_is_temporary(floor: str, small_disk: Path, make_daemon: Sta
 def test_a_site_found_down_while_the_disk_is_full_is_tried_again(small_disk: Path, make_daemon: Start) -> None:
     port = free_port()
     daemon = make_daemon(
-        port, "[store]\nfree_floor_bytes = 0\n[outbound]\nbackoff_start_s = 1\nbackoff_max_s = 1\n[retry]\nschedule_s = [1]"
+        port,
+        "[store]\nfree_floor_bytes = 0\n[outbound]\nbackoff_start_s = 1\nbackoff_max_s = 1\n[retry]\nschedule_s = [1]",
     )
     daemon.cli("domain", "add", "example.org", "--trust")
     daemon.start()

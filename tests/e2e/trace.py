@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-STRACE = ["strace", "-D", "-f", "-y", "-xx", "-s", "9000", "-e", "trace=pwrite64,fsync,fdatasync,write,writev,sendto,sendmsg"]  # fmt: skip
-FRAME_HEADER = 24  # bytes; the size of the database after a commit is at 4, or 0: https://sqlite.org/fileformat2.html §4.1
+CALLS = "trace=pwrite64,fsync,fdatasync,write,writev,sendto,sendmsg"
+STRACE = ["strace", "-D", "-f", "-y", "-xx", "-s", "9000", "-e", CALLS]
+# Bytes. At 4 is the size of the database after a commit, or 0: https://sqlite.org/fileformat2.html §4.1
+FRAME_HEADER = 24
 
 _CALL = re.compile(r"^(\d+) +(\w+)\((.*)$")
 _RESUMED = re.compile(r"^(\d+) +<\.\.\. (\w+) resumed>(.*)$")
