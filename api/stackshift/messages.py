@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from msgspec import field
 
 from api.addresses import key_of
 from api.routing import Call, Routes
+from api.stackshift.names import event_data, event_label, event_name
 from api.stackshift.shapes import (
-    EVENT_LABELS,
     MESSAGE_STATUS,
     RECIPIENT_STATUS,
     Listed,
     Paging,
     Shape,
-    event_name,
     moment,
     moment_or_none,
     statuses,
@@ -90,14 +89,16 @@ class AttemptShape(Shape):
 
 
 class LogShape(Shape):
-    """One command of an SMTP dialogue with what the other server said."""
+    """`smtp`: one command of a dialogue with what the other server said. `decision`: what we decided, and why."""
 
-    attempt_id: str
-    recipient: str
+    kind: str
+    text: str
+    recipient: str | None
+    attempt_id: str | None
     host: str | None
-    command: str
-    reply: str
-    duration_ms: int
+    command: str | None
+    reply: str | None
+    duration_ms: int | None
     created_at: str
 
 
@@ -172,9 +173,13 @@ async def attempts(call: Call, id: str) -> Listed[AttemptShape]:
 
 @routes.get("/messages/{id}/logs", scope="emails:read")
 async def logs(call: Call, id: str) -> Listed[LogShape]:
-    """The SMTP dialogues, command by command, oldest first."""
-    found = await call.control.messages.attempts(call.principal, id)
-    return Listed(data=[_log(attempt, entry) for attempt in found for entry in attempt.dialogue])
+    """Every SMTP command with its reply and every decision of ours, by time."""
+    attempts = await call.control.messages.attempts(call.principal, id)
+    lines = [line for attempt in attempts for line in _dialogue(attempt)]
+    lines += [
+        (event.created_at, _decision(event)) for event in await call.control.messages.timeline(call.principal, id)
+    ]
+    return Listed(data=[line for _, line in sorted(lines, key=lambda line: line[0])])
 
 
 @routes.get("/messages/{id}/timeline", scope="emails:read")
@@ -265,24 +270,46 @@ def _attempt(attempt: Attempt) -> AttemptShape:
     )
 
 
-def _log(attempt: Attempt, entry: Mapping[str, Any]) -> LogShape:
+def _dialogue(attempt: Attempt) -> Iterator[tuple[int, LogShape]]:
+    """Each command at the time when it was said."""
+    at = attempt.started_at
+    for entry in attempt.dialogue:
+        line = LogShape(
+            kind="smtp",
+            text=f"{entry['command']}: {entry['reply']}",
+            recipient=attempt.recipient,
+            attempt_id=attempt.id,
+            host=attempt.host,
+            command=str(entry["command"]),
+            reply=str(entry["reply"]),
+            duration_ms=int(entry["ms"]),
+            created_at=moment(at),
+        )
+        yield at, line
+        at += int(entry["ms"])
+
+
+def _decision(event: Event) -> LogShape:
+    reason = event.data.get("reason") or event.data.get("reply")
     return LogShape(
-        attempt_id=attempt.id,
-        recipient=attempt.recipient,
-        host=attempt.host,
-        command=str(entry["command"]),
-        reply=str(entry["reply"]),
-        duration_ms=int(entry["ms"]),
-        created_at=moment(attempt.started_at),
+        kind="decision",
+        text=f"{event_label(event.type)}: {reason}" if reason else event_label(event.type),
+        recipient=event.recipient,
+        attempt_id=None,
+        host=event.data.get("host"),
+        command=None,
+        reply=event.data.get("reply"),
+        duration_ms=None,
+        created_at=moment(event.created_at),
     )
 
 
 def _moment(event: Event) -> TimelineShape:
     return TimelineShape(
         type=event_name(event.type),
-        label=EVENT_LABELS.get(event.type, event.type),
+        label=event_label(event.type),
         recipient=event.recipient,
-        metadata=dict(event.data),
+        metadata=event_data(event),
         created_at=moment(event.created_at),
     )
 

@@ -1,4 +1,4 @@
-"""What StackShift Mail calls things: envelope, lists, errors, times, and the tables of its status and event names."""
+"""What StackShift Mail calls things: envelope, lists, errors, times, and the table of its status names."""
 
 from __future__ import annotations
 
@@ -59,36 +59,6 @@ RECIPIENT_STATUS: Final[Mapping[D, str]] = {
     D.COMPLAINED: "complained",
 }
 STATUS_ALIASES: Final = {"mta_accepted": "sent"}  # newer clients say what `sent` means
-# Ours that have no name of their own there; all others are `mail.` and ours.
-EVENT_NAMES: Final[Mapping[str, str]] = {
-    "message.scheduled": "mail.message.queued",
-    "message.held": "mail.message.deferred",
-    "message.cancelled": "mail.message.failed",
-}
-EVENT_LABELS: Final[Mapping[str, str]] = {
-    "message.queued": "Accepted and queued",
-    "message.scheduled": "Scheduled",
-    "message.sending": "Sending",
-    "message.sent": "Accepted by the recipient's server",
-    "message.deferred": "Deferred, will be tried again",
-    "message.held": "Held by the operator",
-    "message.bounced": "Bounced",
-    "message.failed": "Failed",
-    "message.suppressed": "Not sent: the recipient is suppressed",
-    "message.cancelled": "Cancelled",
-    "message.complained": "Reported as spam",
-    "delivery.delivered": "Delivered",
-    "delivery.delayed": "Delayed, will be tried again",
-    "suppression.created": "Recipient suppressed",
-    "template.test_sent": "Sent to try a template",
-    "otp.created": "One-time code made",
-    "otp.sent": "One-time code delivered",
-    "otp.verified": "One-time code verified",
-    "otp.failed_attempt": "A wrong code was entered",
-    "otp.failed": "One-time code failed",
-    "otp.expired": "One-time code expired",
-    "otp.canceled": "One-time code cancelled",
-}
 
 
 def envelope(value: Any) -> Any:
@@ -145,10 +115,6 @@ def statuses(name: str | None) -> tuple[M, ...]:
     return found
 
 
-def event_name(type: str) -> str:
-    return EVENT_NAMES.get(type, f"mail.{type}")
-
-
 def moment(at_ms: int) -> str:
     """RFC 3339, UTC."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -170,3 +136,17 @@ def instant(text: str, field: str) -> int:
 
 def moment_or_none(at_ms: int | None) -> str | None:
     return None if at_ms is None else moment(at_ms)
+
+
+def instant(text: str | None, field: str) -> int | None:
+    """RFC 3339, or a date alone, as epoch milliseconds; without an offset it is UTC. Raises InvalidInput."""
+    if text is None:
+        return None
+    plain = text.replace(" ", "+") if "T" in text else text  # the "+" of an offset is a blank in a query string
+    try:
+        at = datetime.fromisoformat(plain)
+        return max(0, round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000))
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(
+            f'"{text[:100]}" is no time; write it like 2026-01-31T09:00:00Z or 2026-01-31.', field=field
+        ) from error

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
+from itertools import product
 
 from mta import ids
 from mta.errors import NotFound
 from mta.model import Event, Page, Principal
 from mta.store import events
 from mta.store.database import Database
+from mta.store.sqlite import Tx
 
 POLL_S = 0.5
 OVERLAP_MS = 3000  # an event's id is older than its commit: look back that far, so that none is missed
@@ -27,28 +29,36 @@ class Events:
         *,
         limit: int = 50,
         cursor: str | None = None,
-        type: str | None = None,
-        resource: tuple[str, str] | None = None,
+        types: Collection[str] = (),
+        resources: Collection[tuple[str, str]] = (),
         message_id: str | None = None,
         start: int | None = None,
         end: int | None = None,
     ) -> Page[Event]:
-        """Newest first; `start` and `end` are epoch milliseconds, the end excluded."""
+        """Newest first, of any of these types and resources (kind, id; none: all).
+
+        `start` and `end` are epoch milliseconds, the end excluded.
+        """
         before = min(cursor or "~", ids.floor("evt", end) if end is not None else "~")
         after = ids.floor("evt", start) if start is not None else ""
-        found = await self._database.read(
-            lambda tx: events.page(
-                tx,
-                principal.organization_id,
-                principal.test,
-                limit=limit + 1,
-                after=after,
-                before=before,
-                type=type,
-                resource=resource,
-                message_id=message_id,
-            )
-        )
+
+        def read(tx: Tx) -> list[Event]:
+            found: list[Event] = []
+            for type, resource in product(types or (None,), resources or (None,)):
+                found += events.page(
+                    tx,
+                    principal.organization_id,
+                    principal.test,
+                    limit=limit + 1,
+                    after=after,
+                    before=before,
+                    type=type,
+                    resource=resource,
+                    message_id=message_id,
+                )
+            return sorted(found, key=lambda event: event.id, reverse=True)[: limit + 1]
+
+        found = await self._database.read(read)
         return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
 
     async def get(self, principal: Principal, id: str) -> Event:

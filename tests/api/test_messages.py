@@ -113,7 +113,10 @@ async def test_a_delivered_and_a_bounced_recipient(house: House) -> None:
         "550 5.1.1 unknown",
     )
     logs = (await get(house, f"/messages/{id}/logs"))["data"]
-    assert [(each["command"], each["durationMs"]) for each in logs] == [("RCPT", 5), ("RCPT", 5)]
+    assert [(each["command"], each["durationMs"]) for each in logs if each["kind"] == "smtp"] == [("RCPT", 5)] * 2
+    assert [each["createdAt"] for each in logs] == sorted(each["createdAt"] for each in logs)
+    decided = [each["text"] for each in logs if each["kind"] == "decision"]
+    assert decided[0] == "Accepted and queued" and "Bounced: 550 5.1.1 unknown" in decided
     bounces = (await get(house, f"/messages/{id}/bounces"))["data"]
     assert [(each["email"], each["type"], each["source"], each["class"]) for each in bounces] == [
         ("cy@example.org", "hard", "smtp_log", "no_user")

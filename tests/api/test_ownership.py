@@ -32,6 +32,7 @@ class Things:
     batches: str
     templates: str
     assets: str
+    events: str
 
 
 BODIES: dict[str, Any] = {"test-send": {"to": "bob@example.org"}}  # by the last part of the path, where {} does not do
@@ -50,6 +51,7 @@ async def things_of(house: House) -> Things:
     template = await house.control.templates.create(
         Principal(house.organization_id), name="Welcome", slug="welcome", source=Source("Hi", None, "Hi")
     )
+    events = await house.control.events.page(Principal(house.organization_id))
     return Things(
         assets=assets,
         scheduled=scheduled,
@@ -57,6 +59,7 @@ async def things_of(house: House) -> Things:
         messages=message,
         domains=domains.items[0].domain.id,
         templates=template.template.id,
+        events=events.items[0].id,
     )
 
 

@@ -28,7 +28,7 @@ async def test_send_and_follow_a_message(house: House, mount: str) -> None:
         listed = client.mail.messages.list(status="queued", to="cy@example.org", from_="ada@example.com", limit=5)
         assert [message["id"] for message in listed["data"]] == [sent["id"]]
         assert client.mail.messages.attempts(sent["id"])["data"] == []
-        assert client.mail.messages.logs(sent["id"])["data"] == []
+        assert [line["kind"] for line in client.mail.messages.logs(sent["id"])["data"]] == ["decision"]
         assert client.mail.messages.bounces(sent["id"])["data"] == []
         timeline = client.mail.messages.timeline(sent["id"], recipient="cy@example.org")["data"]
         assert [event["type"] for event in timeline] == ["mail.message.queued"]
