@@ -49,8 +49,8 @@ async def list_(call: Call, query: EventQuery) -> Listed[EventShape]:
         types=types,
         resources=[(kind, query.resource_id) for kind in kinds] if query.resource_id else (),
         message_id=query.message_id,
-        start=instant(query.from_, "from"),
-        end=instant(query.to, "to"),
+        start=instant(query.from_, "from") if query.from_ else None,
+        end=instant(query.to, "to") if query.to else None,
     )
     return Listed(data=[event_shape(event) for event in page.items], next_cursor=page.next_cursor)
 

@@ -64,6 +64,7 @@ EVENTS: Final[Mapping[str, tuple[str, str]]] = {
     "batch.created": ("mail.batch.created", "Batch accepted"),
     "batch.completed": ("mail.batch.completed", "Batch finished"),
     "reputation.changed": ("mail.reputation.changed", "Reputation changed"),
+    "reputation.cleared": ("mail.reputation.cleared", "Reputation judged anew"),
 }
 ALIASES: Final[Mapping[str, str]] = {"mail.message.mta_accepted": "mail.message.sent"}  # newer clients' word
 _DERIVED = re.compile(r"mail\.([a-z]+(?:[._][a-z]+)+)")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from api.routing import Call, Routes
-from api.stackshift.shapes import Listed, Paging, Shape, event_name, moment, moment_or_none
+from api.stackshift.names import event_name
+from api.stackshift.shapes import Listed, Paging, Shape, moment, moment_or_none
 from mta.control.reputation import CHANGED, CLEARED
 from mta.errors import InvalidInput
 from mta.model import Event, Standing

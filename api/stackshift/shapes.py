@@ -127,7 +127,7 @@ def instant(text: str, field: str) -> int:
         at = datetime.fromisoformat(re.sub(r" (?=\d\d:?\d\d$)", "+", text.strip()))
         if at.tzinfo is None and len(text.strip()) > len("2026-01-31"):
             raise ValueError
-        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+        return max(0, int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000))
     except (ValueError, OverflowError):
         raise InvalidInput(
             f'"{text[:50]}" is no time here; write it like 2026-01-31T12:00:00Z, or a day like 2026-01-31.', field=field
@@ -136,17 +136,3 @@ def instant(text: str, field: str) -> int:
 
 def moment_or_none(at_ms: int | None) -> str | None:
     return None if at_ms is None else moment(at_ms)
-
-
-def instant(text: str | None, field: str) -> int | None:
-    """RFC 3339, or a date alone, as epoch milliseconds; without an offset it is UTC. Raises InvalidInput."""
-    if text is None:
-        return None
-    plain = text.replace(" ", "+") if "T" in text else text  # the "+" of an offset is a blank in a query string
-    try:
-        at = datetime.fromisoformat(plain)
-        return max(0, round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000))
-    except (ValueError, OverflowError) as error:
-        raise InvalidInput(
-            f'"{text[:100]}" is no time; write it like 2026-01-31T09:00:00Z or 2026-01-31.', field=field
-        ) from error
