@@ -29,6 +29,7 @@ from config.settings import Settings, host_port
 from mta.accept.broadcast import WayOut
 from mta.accept.submit import Accept
 from mta.control.build import Control, build
+from mta.control.retention import Retention
 from mta.errors import ConfigError
 from mta.model import Principal
 from mta.net.dns import Resolver
@@ -287,7 +288,9 @@ async def serve(settings: Settings, welcome: Welcome | None = None) -> None:
         notifier.send("READY=1")
         if welcome is not None:
             await welcome(parts.control, settings)
-        background = [asyncio.create_task(work) for work in (_watchdog(notifier), parts.control.reputation.run())]
+        retention = Retention(parts.database, settings)
+        works = (_watchdog(notifier), parts.control.reputation.run(), retention.run())
+        background = [asyncio.create_task(work) for work in works]
         await stop.wait()
         parts.accepting.clear()
         for task in background:

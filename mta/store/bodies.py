@@ -15,15 +15,6 @@ ADD = """
 ADD_CHUNK = "INSERT INTO body_chunks (body_id, n, data) VALUES (:body_id, :n, :data)"
 BY_ID = "SELECT id, head, size, body_hash, eight_bit, longest_line FROM bodies WHERE id = :id AND purged_at IS NULL"
 CHUNK_BY_N = "SELECT data FROM body_chunks WHERE body_id = :body_id AND n = :n"
-PURGEABLE = """
-    SELECT b.id FROM bodies b
-    WHERE b.id > :after AND b.created_at < :before AND b.purged_at IS NULL
-      AND NOT EXISTS (
-        SELECT 1 FROM messages m JOIN deliveries d ON d.message_id = m.id
-        WHERE m.body_id = b.id AND (d.status IN ('queued', 'sending', 'deferred', 'held') OR d.updated_at >= :before))
-    ORDER BY b.id LIMIT :limit"""
-PURGE_CHUNKS = "DELETE FROM body_chunks WHERE body_id = :id"
-PURGE = "UPDATE bodies SET purged_at = :now, head = x'' WHERE id = :id"
 
 
 def add(tx: Tx, body: Body, chunks: Iterable[bytes], now: int) -> None:
@@ -56,13 +47,3 @@ def by_id(tx: Tx, id: str, inline: int = CHUNK) -> Body | None:
 def chunk(tx: Tx, body_id: str, n: int) -> bytes | None:
     row = tx.one(CHUNK_BY_N, body_id=body_id, n=n)
     return row[0] if row else None
-
-
-def purgeable(tx: Tx, before: int, after: str, limit: int) -> list[str]:
-    """Bodies made before that time whose deliveries all ended before it."""
-    return [row[0] for row in tx.all(PURGEABLE, before=before, after=after, limit=limit)]
-
-
-def purge(tx: Tx, id: str, now: int) -> None:
-    tx.run(PURGE_CHUNKS, id=id)
-    tx.run(PURGE, id=id, now=now)
