@@ -15,6 +15,7 @@ from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import openapi, stackshift, unsubscribe
+from api.internal import Internal
 from api.operator import SURFACE as OPERATOR
 from api.ops import Operations
 from api.routing import Endpoint, Route, Surface, error_response
@@ -40,7 +41,7 @@ def create_app(
     `ready` says whether every listener accepts.
     """
     operations = Operations(control, ready)
-    surfaces = surfaces_of(operations, operator)
+    surfaces = surfaces_of(operations, Internal(settings), operator)
     operations.describe(openapi.document(surfaces, settings.api.public_url))
     routes: list[BaseRoute] = []
     for surface in surfaces:
@@ -52,8 +53,8 @@ def create_app(
     return app
 
 
-def surfaces_of(operations: Operations, with_operator: bool) -> list[Surface]:
-    surfaces = [operations.surface(), stackshift.SURFACE, assets.SURFACE, unsubscribe.SURFACE]
+def surfaces_of(operations: Operations, internal: Internal, with_operator: bool) -> list[Surface]:
+    surfaces = [operations.surface(), stackshift.SURFACE, assets.SURFACE, unsubscribe.SURFACE, internal.surface()]
     return [*surfaces, OPERATOR] if with_operator else surfaces
 
 

@@ -200,7 +200,7 @@ async def _body(request: Request, *, kind: Any, limit: int) -> Any:
     media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media != "application/json" and not media.endswith("+json"):
         raise UnsupportedMedia(f'The body has to be JSON (Content-Type: application/json), not "{media[:100]}".')
-    raw = await _read(request, limit)
+    raw = await read_body(request, limit)
     if not raw.strip():
         raw = b"{}"
     try:
@@ -215,7 +215,7 @@ async def _body(request: Request, *, kind: Any, limit: int) -> Any:
         raise InvalidInput(f"The body is not valid JSON in UTF-8: {error}.", code="invalid_json") from error
 
 
-async def _read(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int) -> bytes:
     """The whole body, counted as it comes. Raises TooLarge."""
     refusal = TooLarge(f"The body is larger than {limit} bytes, which is the most that is taken here.")
     announced = request.headers.get("content-length", "")

@@ -37,12 +37,15 @@ from mta.net.smtp import Timeouts
 from mta.net.tls import ServerTls
 from mta.notify import Notifier
 from mta.outbound.connector import Connector
+from mta.outbound.notices import Notices
 from mta.outbound.route import Router
 from mta.outbound.runner import Runner
 from mta.outbound.sign import Signer
 from mta.policy.authentication import Authenticator
 from mta.protocol import unsubscribe
 from mta.protocol.smtp_events import ServerOptions
+from mta.smtpd.handler import SmtpHandler
+from mta.smtpd.inbound import InboundHandler
 from mta.smtpd.listener import Limits, Listener
 from mta.smtpd.submission import SubmissionHandler
 from mta.smtpd.throttle import LoginThrottle
@@ -75,6 +78,7 @@ class Parts:
     control: Control
     accept: Accept
     authenticator: Authenticator
+    notices: Notices
     tls: ServerTls | None = None
     listeners: list[Listener] = field(default_factory=list)
     accepting: asyncio.Event = field(default_factory=asyncio.Event)  # set while every listener accepts
@@ -153,7 +157,8 @@ def _parts(settings: Settings, database: Database, secrets: Secrets) -> Parts:
     way_out = WayOut(secrets.derive(unsubscribe.KEY), settings.api.public_url, settings.bounce_domain)
     accept = Accept(database, settings, runner.offer, way_out)
     control = build(database, accept, authenticator, resolver, secrets, settings, runner)
-    return Parts(settings, database, runner, signer, control, accept, authenticator)
+    notices = Notices(database, settings, runner.offer)
+    return Parts(settings, database, runner, signer, control, accept, authenticator, notices)
 
 
 async def _listener(settings: Settings, wanted: ListenerSettings, parts: Parts, throttle: LoginThrottle) -> Listener:
@@ -163,17 +168,24 @@ async def _listener(settings: Settings, wanted: ListenerSettings, parts: Parts, 
         organization = await parts.control.organizations.get(wanted.trusted_org)
         trusted = Principal(organization.id)
     host, port = host_port(wanted.address)
+    submission = wanted.role == "submission"
+    handler: SmtpHandler
+    if submission:
+        handler = SubmissionHandler(parts.accept, parts.authenticator, parts.database, wanted, trusted)
+    else:
+        handler = InboundHandler(parts.control.inbound.door, parts.database)
     options = ServerOptions(
         settings.hostname,
-        auth=True,
-        dsn=True,
-        mend_line_ends=True,
+        auth=submission,
+        dsn=submission,
+        postmaster=not submission,
+        mend_line_ends=submission,
         max_size=limits.message_bytes,
         max_recipients=limits.recipients,
         max_errors=limits.errors_per_session,
     )
     return Listener(
-        SubmissionHandler(parts.accept, parts.authenticator, parts.database, wanted, trusted),
+        handler,
         options,
         host=host,
         port=port,
@@ -269,11 +281,10 @@ async def serve(settings: Settings, welcome: Welcome | None = None) -> None:
         loop.add_signal_handler(signal.SIGHUP, _reload, parts.tls)
         await parts.control.organizations.ensure_default()
         await parts.runner.start()
+        parts.notices.start()
         stack.push_async_callback(_drain, parts)
         throttle = LoginThrottle()
         for wanted in settings.listeners:
-            if wanted.role != "submission":
-                continue
             listener = await _listener(settings, wanted, parts, throttle)
             try:
                 await listener.start()
@@ -313,6 +324,7 @@ async def _drain(parts: Parts) -> None:
     """Ends what takes mail in, then what sends it out."""
     if parts.listeners:
         await asyncio.gather(*(listener.close(DRAIN_S / 3) for listener in parts.listeners))
+    await parts.notices.close()
     await parts.runner.drain(DRAIN_S / 2)
     await parts.signer.close()
 

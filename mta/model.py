@@ -419,6 +419,52 @@ class TemplateVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class InboundDomain:
+    """A domain that an organization receives mail for. `status` and `found` are what its MX said when last looked at."""
+
+    id: str
+    organization_id: str
+    name: str
+    status: str
+    found: tuple[str, ...]
+    created_at: int
+    verified_at: int | None = None
+    last_checked_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InboundAttachment:
+    """A part of an inbound message; `id` is its number among the parts, `size` in bytes, decoded."""
+
+    id: str
+    filename: str | None
+    content_type: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class InboundMessage:
+    """A message from the world for one inbound domain; `recipients` are of the envelope, text and HTML may be cut."""
+
+    id: str
+    organization_id: str
+    domain: str
+    body_id: str
+    reverse_path: str
+    recipients: tuple[str, ...]
+    from_address: str
+    subject: str
+    header_message_id: str
+    text: str | None
+    html: str | None
+    headers: tuple[tuple[str, str], ...]
+    attachments: tuple[InboundAttachment, ...]
+    authentication: Mapping[str, Any]
+    size: int
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """The reputation of an organization (`domain` "") or of one of its domains.
 

@@ -4,8 +4,10 @@ from api.routing import Surface
 from api.stackshift import (
     analytics,
     batch,
+    bounces,
     domains,
     events,
+    inbound,
     limits,
     messages,
     reputation,
@@ -13,6 +15,7 @@ from api.stackshift import (
     send,
     shapes,
     streams,
+    suppressions,
     templates,
 )
 
@@ -31,6 +34,9 @@ SURFACE = Surface(
         analytics.routes,
         limits.routes,
         reputation.routes,
+        suppressions.routes,
+        bounces.routes,
+        inbound.routes,
     ),
     present_error=shapes.error,
     error_schema=shapes.ERROR,

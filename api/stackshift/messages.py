@@ -193,7 +193,7 @@ async def timeline(call: Call, id: str, query: TimelineQuery) -> Listed[Timeline
 @routes.get("/messages/{id}/bounces", scope="emails:read")
 async def bounces(call: Call, id: str) -> Listed[BounceShape]:
     """The refusals of this message, oldest first."""
-    return Listed(data=[_bounce(each) for each in await call.control.messages.bounces(call.principal, id)])
+    return Listed(data=[bounce_shape(each) for each in await call.control.messages.bounces(call.principal, id)])
 
 
 @routes.get("/messages/{id}/content", scope="emails:read")
@@ -314,7 +314,7 @@ def _moment(event: Event) -> TimelineShape:
     )
 
 
-def _bounce(bounce: Bounce) -> BounceShape:
+def bounce_shape(bounce: Bounce) -> BounceShape:
     return BounceShape(
         id=bounce.id,
         message_id=bounce.message_id,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from config.rules import load_rules
 from config.settings import Settings
 from mta.accept.submit import Accept
 from mta.control.analytics import Analytics
 from mta.control.assets import Assets
 from mta.control.batches import Batches
+from mta.control.bounces import Bounces
 from mta.control.domains import Domains
 from mta.control.events import Events
+from mta.control.inbound import InboundMail
 from mta.control.keys import Keys
 from mta.control.limits import SendingLimits
 from mta.control.maintenance import Maintenance
@@ -20,8 +23,12 @@ from mta.control.queue import Queue, QueueControl
 from mta.control.reputation import Reputation
 from mta.control.scheduled import Scheduled
 from mta.control.streams import Streams
+from mta.control.suppressions import Suppressions
 from mta.control.templates import Templates
 from mta.control.unsubscribes import Unsubscribes
+from mta.inbound.authenticate import Verifier
+from mta.inbound.receive import Inbound
+from mta.inbound.recipients import Names
 from mta.net.dns import Resolver
 from mta.policy.authentication import Authenticator
 from mta.store.database import Database
@@ -50,6 +57,9 @@ class Control:
     analytics: Analytics
     limits: SendingLimits
     reputation: Reputation
+    suppressions: Suppressions
+    bounces: Bounces
+    inbound: InboundMail
 
 
 def build(
@@ -80,4 +90,13 @@ def build(
         analytics=Analytics(database),
         limits=SendingLimits(database, settings),
         reputation=Reputation(database, settings),
+        suppressions=Suppressions(database),
+        bounces=Bounces(database),
+        inbound=InboundMail(database, resolver, settings, _door(database, resolver, secrets, settings)),
     )
+
+
+def _door(database: Database, resolver: Resolver, secrets: Secrets, settings: Settings) -> Inbound:
+    own = frozenset({settings.hostname, settings.bounce_domain or settings.hostname})
+    names = Names(own, (secrets.derive("verp"),))
+    return Inbound(database, settings, load_rules(), names, Verifier(resolver, settings.hostname))

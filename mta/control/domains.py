@@ -49,7 +49,7 @@ class Domains:
         domain = Domain(
             id=ids.new("dom"),
             organization_id=organization_id,
-            name=_domain_name(name),
+            name=domain_name(name),
             status=VERIFIED if trusted else "pending",
             trusted=trusted,
             challenge=random.token_hex(16),
@@ -118,7 +118,8 @@ class Domains:
 Found = tuple[Domain, list[DkimKey]]
 
 
-def _domain_name(text: str) -> str:
+def domain_name(text: str) -> str:
+    """A name that mail can come from or go to. Raises InvalidInput."""
     try:
         name = ascii_domain(text.strip())
     except AddressError as error:

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from config.settings import Suppression as Patience
 from mta import ids
 from mta.errors import Conflict
+from mta.lifecycle import notices
 from mta.lifecycle.states import PENDING, may_become, roll_up
 from mta.model import Attempt, Bounce, DeliveryStatus, Message, MessageStatus, Queued
 from mta.store import bounces, deliveries, events, messages, suppressions
@@ -34,6 +36,9 @@ MESSAGE_EVENTS: Final[Mapping[MessageStatus, str]] = {
     MessageStatus.SENT: "message.sent",
     MessageStatus.DEFERRED: "message.deferred",
 }
+DAY_MS: Final = 86_400_000
+DEFAULT_PATIENCE: Final = Patience()
+LONGEST_WAIT_MS: Final = 7 * DAY_MS  # in the queue: a message delivered today was not made before that
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,8 @@ class Settlement:
     """The end of one try, or a decision without one (then `attempt` is None).
 
     `bounce_type` and `bounce_category` come from the bounce rules; `suppress` False keeps a hard bounce from
-    suppressing its address (a site that suddenly refuses everybody).
+    suppressing its address (a site that suddenly refuses everybody); `patience` says how many soft ones add up.
+    `relayed`: the peer took it, and sends no notices of delivery itself (it does not offer DSN, RFC 3461).
     """
 
     queued: Queued
@@ -58,6 +64,8 @@ class Settlement:
     bounce_category: str = ""
     bounce_source: str = "smtp_log"
     suppress: bool = True
+    patience: Patience = DEFAULT_PATIENCE
+    relayed: bool = False
 
 
 def begin(tx: Tx, queued: Queued, now: int) -> DeliveryStatus:
@@ -99,7 +107,26 @@ def settle(tx: Tx, done: Settlement) -> None:
     _tell(tx, done)
     if done.bounce_type is not None:
         _bounce(tx, done)
+    if done.status is DeliveryStatus.COMPLAINED and done.suppress:
+        suppress(tx, queued, "complaint", done.at)
+    notices.settled(
+        tx,
+        queued,
+        done.status,
+        done.at,
+        relayed=done.relayed,
+        enhanced=done.enhanced,
+        diagnostic=_diagnostic(done),
+        host=done.host,
+    )
     _roll_up(tx, queued.message_id, done.at)
+
+
+def _diagnostic(done: Settlement) -> str:
+    """As RFC 3464 §2.3.6 has it: a reply with its codes, or our own reason."""
+    if done.code is None:
+        return done.reply or done.reason or ""
+    return " ".join(str(part) for part in (done.code, done.enhanced, done.reply) if part)
 
 
 def _tell(tx: Tx, done: Settlement) -> None:
@@ -159,8 +186,22 @@ def _bounce(tx: Tx, done: Settlement) -> None:
         created_at=done.at,
     )
     bounces.add(tx, made)
-    if made.type == "hard" and done.suppress and done.status is DeliveryStatus.BOUNCED:
+    if not done.suppress:
+        return
+    if made.type == "hard" and done.status is DeliveryStatus.BOUNCED:
         suppress(tx, queued, "hard_bounce", done.at, bounce_id=made.id)
+    elif made.type == "soft" and _too_many(tx, made, done.patience):
+        suppress(tx, queued, "repeated_soft_bounce", done.at, bounce_id=made.id)
+
+
+def _too_many(tx: Tx, made: Bounce, patience: Patience) -> bool:
+    """Soft bounces on enough different days, with nothing delivered between them."""
+    since = made.created_at - patience.soft_bounce_days * DAY_MS
+    scope = (tx, made.organization_id, made.test, made.email)
+    if bounces.soft_days(*scope, since) < patience.soft_bounces:
+        return False
+    arrived = deliveries.last_delivered(*scope, since - LONGEST_WAIT_MS)
+    return bounces.soft_days(*scope, max(since, arrived)) >= patience.soft_bounces
 
 
 def suppress(tx: Tx, queued: Queued, reason: str, now: int, **metadata: Any) -> None:

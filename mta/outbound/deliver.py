@@ -37,6 +37,7 @@ class Tried:
     tls: Mapping[str, Any] | None = None
     dialogue: tuple[Mapping[str, Any], ...] = ()
     held: str | None = None  # why it waits for a person instead
+    relayed: bool = False  # to a server without DSN: it will tell nobody that it delivered (RFC 3461 §5.2.2)
     head: bytes = field(default=b"", repr=False)  # the header block as it went out
 
 
@@ -112,7 +113,7 @@ class SmtpSession:
         started = now_ms()
         transaction = Transaction(
             reverse_path,
-            (Recipient(queued.recipient, queued.notify, queued.orcpt),),
+            (Recipient(queued.recipient, _notify(queued, reverse_path), queued.orcpt),),
             prepared.content,
             size=prepared.size,
             smtputf8=prepared.smtputf8,
@@ -140,7 +141,15 @@ class SmtpSession:
             target.address,
             {"version": tls.version, "cipher": tls.cipher, "verified": tls.verified} if tls else None,
             dialogue,
+            relayed=outcome.kind == "delivered" and not self._connection.features.dsn,
         )
+
+
+def _notify(queued: Queued, reverse_path: Address | None) -> tuple[str, ...]:
+    """What the peer shall report: failures always, for its notices come to us and not to the submitter."""
+    if reverse_path is None or not queued.notify:
+        return queued.notify
+    return ("FAILURE", *(word for word in queued.notify if word in ("SUCCESS", "DELAY")))
 
 
 def _outcome(result: TransactionResult, rules: Rules) -> Outcome:

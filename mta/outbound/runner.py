@@ -27,6 +27,7 @@ from mta.net.smtp import ConnectionTrouble
 from mta.outbound.capture import CaptureSession
 from mta.outbound.connector import Connector
 from mta.outbound.deliver import DeliverySession, SmtpSession, Tried, attempt, local, of_trouble
+from mta.outbound.outage import Outages
 from mta.outbound.route import NoRoute, Route, Router, RouteUnknown
 from mta.outbound.sign import Signer
 from mta.outbound.site import Pace, Session, Site
@@ -35,8 +36,9 @@ from mta.protocol.address import Address
 from mta.protocol.outcome import Outcome
 from mta.protocol.schedule import Schedule
 from mta.protocol.verdict import Rules
-from mta.store import deliveries
+from mta.store import deliveries, events
 from mta.store.database import Database
+from mta.store.sqlite import Tx
 
 log = structlog.get_logger("outbound")
 
@@ -101,6 +103,7 @@ class Runner:
         self._schedule = Schedule(retry.schedule_s, retry.jitter_percent, retry.greylist_s)
         self._sites: dict[str, Site] = {}
         self._site_of: dict[str, str] = {}  # recipient domain to site, as last routed
+        self._outages = Outages()
         self._claimed: set[str] = set()
         self._claims: Counter[str] = Counter()  # of them, by recipient domain
         self._wake = asyncio.Event()
@@ -327,7 +330,9 @@ class Runner:
             next_at = self._next_at(queued, outcome, now)
             if next_at is None:
                 status, reason = DeliveryStatus.FAILED, "expired"
-        refused = status in (DeliveryStatus.BOUNCED, DeliveryStatus.DEFERRED) and reply is not None
+        bounced = status is DeliveryStatus.BOUNCED and reply is not None
+        # A mailbox that was full until the message expired has bounced, softly; a dead connection says nothing of it.
+        full = status is DeliveryStatus.FAILED and outcome.type == "soft" and outcome.trouble is None
         return Settlement(
             queued,
             status,
@@ -339,9 +344,23 @@ class Runner:
             reply=reply.text if reply else None,
             reason=reason,
             host=tried.host,
-            bounce_type=outcome.type if refused and status is DeliveryStatus.BOUNCED else None,
+            bounce_type=outcome.type if bounced or full else None,
             bounce_category=outcome.reason,
+            suppress=self._suppresses(queued, outcome, now),
+            patience=self._settings.suppression,
+            relayed=tried.relayed,
         )
+
+    def _suppresses(self, queued: Queued, outcome: Outcome, now: int) -> bool:
+        """False where the site refuses everybody all of a sudden; the first time, its event."""
+        site = self._site_of.get(queued.recipient.domain, "")
+        if not site or outcome.reply is None or outcome.kind not in ("delivered", "bounced"):
+            return True
+        if self._outages.answered(site, outcome.type == "hard", now):
+            log.warning("site refuses everybody; its bounces suppress nobody", site=site)
+            data = {"site": site, "domain": queued.recipient.domain, "reply": outcome.reply.text}
+            self._database.post(_tell_held, queued, site, data, now)
+        return not self._outages.held(site)
 
     def _next_at(self, queued: Queued, outcome: Outcome, now: int) -> int | None:
         if queued.simulation == "delayed":
@@ -470,6 +489,10 @@ class Runner:
                 self._settle(
                     Settlement(queued, DeliveryStatus.FAILED, now, enhanced="4.4.7", reply=text, reason="expired")
                 )
+
+
+def _tell_held(tx: Tx, queued: Queued, site: str, data: dict[str, str], now: int) -> None:
+    events.add(tx, queued.organization_id, "suppression.held", "site", site, test=queued.test, data=data, at=now)
 
 
 def _as_delivery_session(session: Session) -> DeliverySession:

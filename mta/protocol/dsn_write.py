@@ -38,7 +38,10 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What all recipients share. `token` makes the boundary and the Message-ID (letters and digits, unguessable)."""
+    """What all recipients share. `token` makes the boundary and the Message-ID (letters and digits, unguessable).
+
+    The notification comes from the mailer-daemon of `sender_domain` ("": of `reporting_mta`), which signs it.
+    """
 
     reporting_mta: str
     to: str
@@ -46,6 +49,7 @@ class Report:
     made_at: int
     arrived_at: int
     envelope_id: str = ""
+    sender_domain: str = ""
 
 
 _SUBJECTS: dict[Action, str] = {
@@ -82,7 +86,7 @@ def write_dsn(report: Report, notices: Sequence[Notice], original: bytes, *, ful
     kinds = ("global", "global-headers") if wide else ("rfc822", "rfc822-headers")
     returned_type = f"message/{kinds[0]}" if full else (f"message/{kinds[1]}" if wide else f"text/{kinds[1]}")
     top = [
-        f"From: Mail Delivery System <mailer-daemon@{_clean(report.reporting_mta)}>",
+        f"From: Mail Delivery System <mailer-daemon@{_clean(report.sender_domain or report.reporting_mta)}>",
         f"To: <{_clean(report.to)}>",
         f"Subject: {_SUBJECTS[actions[0]]}",
         f"Date: {_date(report.made_at)}",

@@ -40,8 +40,8 @@ _TAG = re.compile(r"<[^<>]*>")
 class Part:
     """One entity: its header fields in order (unfolded, undecoded), its own body, and the parts inside it.
 
-    `parts` is empty unless this is a multipart or a message; `truncated` (on the outermost part) tells that a bound was
-    reached and something was left out.
+    `parts` is empty unless this is a multipart or a message; of messages within messages, only the outermost has its
+    `body` beside its parts. `truncated` (on the outermost part) tells that a bound was reached.
     """
 
     headers: list[tuple[str, str]]
@@ -70,10 +70,10 @@ class Part:
             if into_messages or part is self or part.content_type not in _MESSAGE_TYPES:
                 waiting.extend(reversed(part.parts))
 
-    def content(self) -> bytes:
-        """The body without its transfer encoding (RFC 2045 §6), at most `MAX_TEXT` bytes of it."""
+    def content(self, limit: int = MAX_TEXT) -> bytes:
+        """The body without its transfer encoding (RFC 2045 §6); at most `limit` bytes are decoded."""
         encoding = self.header("content-transfer-encoding").strip().lower()
-        body = self.body[:MAX_TEXT]
+        body = self.body[:limit]
         if encoding == "base64":
             letters = re.sub(rb"[^A-Za-z0-9+/]", b"", body)
             try:
@@ -141,16 +141,17 @@ class _Reader:
             stop = end
             if stop < len(self.data) and stop > opened.start:
                 stop -= 2 if self.data[stop - 2 : stop] == b"\r\n" else 1
-            if not opened.part.parts:
+            outer = any(each.part.content_type in _MESSAGE_TYPES for each in self.stack)
+            if not opened.part.parts or (opened.part.content_type in _MESSAGE_TYPES and not outer):
                 opened.part.body = self.data[opened.start : max(stop, opened.start)]
 
 
-def parse_parts(data: bytes) -> Part:
-    """The outermost part of a message (or of any bytes); reads at most `MAX_READ` bytes."""
-    reader = _Reader(data[:MAX_READ])
+def parse_parts(data: bytes, limit: int = MAX_READ) -> Part:
+    """The outermost part of a message (or of any bytes); reads at most `limit` bytes."""
+    reader = _Reader(data[:limit])
     position = reader.open(0)
     root = reader.stack[0].part
-    root.truncated = len(data) > MAX_READ
+    root.truncated = len(data) > limit
     while line := _BOUNDARY_LINE.search(reader.data, position):
         position = line.end()
         token = line[1].rstrip(b" \t")

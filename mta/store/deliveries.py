@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mta import ids
 from mta.model import Attempt, Delivery, DeliveryStatus, Lane, Queued
 from mta.protocol.address import parse_address
 from mta.store.sqlite import Row, Tx, from_json, to_json
@@ -46,6 +47,15 @@ DUE = f"""
     {_JOIN} WHERE d.domain = :domain AND d.status IN ('queued', 'deferred') AND d.lane = :lane AND d.next_at <= :now
     ORDER BY d.next_at LIMIT :limit"""
 QUEUED_BY_ID = f"{_JOIN} WHERE d.id = :id AND d.status IN ('queued', 'deferred', 'sending')"
+ANY_BY_ID = f"{_JOIN} WHERE d.id = :id"
+LAST_DELIVERED = """
+    SELECT max(updated_at) FROM deliveries
+    WHERE organization_id = :organization_id AND test = :test AND recipient_key = :recipient AND message_id >= :after
+      AND status = 'delivered'"""
+DELAYED = f"""
+    {_JOIN} WHERE d.{_LIVE} AND d.status = :status AND d.id > :after AND d.id < :before AND d.delay_noticed_at IS NULL
+    ORDER BY d.id LIMIT :limit"""
+DELAY_NOTICED = "UPDATE deliveries SET delay_noticed_at = :now WHERE id = :id AND delay_noticed_at IS NULL RETURNING 1"
 EXPIRED = f"{_JOIN} WHERE d.status IN ('queued', 'deferred') AND d.expires_at <= :now LIMIT :limit"
 NEXT_DOMAIN = "SELECT min(domain) FROM deliveries WHERE status IN ('queued', 'deferred') AND domain > :after"
 NEXT_DUE = "SELECT min(next_at) FROM deliveries WHERE status IN ('queued', 'deferred') AND next_at > :now"
@@ -99,7 +109,7 @@ def queued(row: Row) -> Queued:
         recipient=parse_address(row[3]),
         lane=Lane(row[4]),
         attempts=row[5],
-        next_at=row[6],
+        next_at=row[6] or 0,  # it has none any more where it ended
         expires_at=row[7],
         created_at=row[8],
         body_id=row[9],
@@ -167,6 +177,29 @@ def expired(tx: Tx, now: int, limit: int) -> list[Queued]:
 def queued_by_id(tx: Tx, id: str) -> Queued | None:
     row = tx.one(QUEUED_BY_ID, id=id)
     return queued(row) if row else None
+
+
+def of_any_status(tx: Tx, id: str) -> Queued | None:
+    """A delivery as it was queued, also where it has ended."""
+    row = tx.one(ANY_BY_ID, id=id)
+    return queued(row) if row else None
+
+
+def last_delivered(tx: Tx, organization_id: str, test: bool, recipient: str, since: int) -> int:
+    """When mail for an address key last arrived, of messages made since then; 0: none did."""
+    after = ids.floor("msg", since)
+    row = tx.one(LAST_DELIVERED, organization_id=organization_id, test=int(test), recipient=recipient, after=after)
+    return (row[0] or 0) if row else 0
+
+
+def unnoticed(tx: Tx, status: DeliveryStatus, after: str, before: str, limit: int) -> list[Queued]:
+    """Of one status that waits, in order of their ids: those whose submitter was not told of the delay."""
+    return [queued(row) for row in tx.all(DELAYED, status=status.value, after=after, before=before, limit=limit)]
+
+
+def note_delay(tx: Tx, id: str, now: int) -> bool:
+    """False where it was noted before."""
+    return tx.one(DELAY_NOTICED, id=id, now=now) is not None
 
 
 def pending_domains(tx: Tx, after: str, limit: int) -> list[str]:

@@ -21,6 +21,13 @@ APPLYING = f"""
     SELECT {COLUMNS} FROM suppressions
     WHERE organization_id = :organization_id AND test = :test AND email = :email AND stream IN ('', :stream) LIMIT 1"""
 BY_ID = f"SELECT {COLUMNS} FROM suppressions WHERE id = :id"
+_PAGE = "organization_id = :organization_id AND test = :test AND id < :before"
+_TAIL = "ORDER BY id DESC LIMIT :limit"
+PAGE = f"SELECT {COLUMNS} FROM suppressions WHERE {_PAGE} {_TAIL}"
+PAGE_BY_REASON = f"SELECT {COLUMNS} FROM suppressions WHERE {_PAGE} AND reason = :reason {_TAIL}"
+OF_EMAIL = f"""
+    SELECT {COLUMNS} FROM suppressions
+    WHERE organization_id = :organization_id AND test = :test AND email = :email ORDER BY id DESC"""
 DELETE = "DELETE FROM suppressions WHERE id = :id"
 
 
@@ -73,3 +80,17 @@ def by_id(tx: Tx, id: str) -> Suppression | None:
 
 def delete(tx: Tx, id: str) -> None:
     tx.run(DELETE, id=id)
+
+
+def page(
+    tx: Tx, organization_id: str, test: bool, *, limit: int, before: str = "~", reason: str | None = None
+) -> list[Suppression]:
+    """Newest first."""
+    sql, extra = (PAGE, {}) if reason is None else (PAGE_BY_REASON, {"reason": reason})
+    rows = tx.all(sql, organization_id=organization_id, test=int(test), before=before, limit=limit, **extra)
+    return [suppression(row) for row in rows]
+
+
+def of_email(tx: Tx, organization_id: str, test: bool, email: str) -> list[Suppression]:
+    """Everything that an address is suppressed for: one a stream at most, newest first."""
+    return [suppression(row) for row in tx.all(OF_EMAIL, organization_id=organization_id, test=int(test), email=email)]

@@ -33,6 +33,9 @@ class Things:
     templates: str
     assets: str
     events: str
+    suppressions: str
+    inbound_domains: str
+    inbound_messages: str
 
 
 BODIES: dict[str, Any] = {"test-send": {"to": "bob@example.org"}}  # by the last part of the path, where {} does not do
@@ -60,14 +63,26 @@ async def things_of(house: House) -> Things:
         domains=domains.items[0].domain.id,
         templates=template.template.id,
         events=events.items[0].id,
+        **await _incoming(house),
     )
+
+
+async def _incoming(house: House) -> dict[str, str]:
+    owner = Principal(house.organization_id)
+    mail = b"From: a@b.example\r\nContent-Type: application/pdf\r\n\r\nPDF"  # its only part is an attachment: 0
+    receiving = await house.control.inbound.create(owner, "in.example.com")
+    came = await house.control.inbound.ingest(mail, None, ["help@in.example.com"])
+    suppressed = await house.control.suppressions.create(owner, "no@example.org")
+    return {"suppressions": suppressed.id, "inbound_domains": receiving.id, "inbound_messages": came.stored[0]}
 
 
 @pytest.mark.parametrize(("surface", "mount", "route"), ROUTES, ids=[f"{m}{r.path}.{r.method}" for _, m, r in ROUTES])
 async def test_another_organizations_id_is_not_found(house: House, surface: Surface, mount: str, route: Route) -> None:
     resource = f"{mount}{route.path}".removeprefix("/api").split("/")[2 if surface is assets.SURFACE else 3]
+    if resource == "inbound":
+        resource = "_".join(route.path.split("/")[1:3])
     own = getattr(await things_of(house), resource)
-    pattern = f"{mount}{route.path}"
+    pattern = f"{mount}{route.path}".replace("{attachment_id}", "0")
     if "{version_id}" in pattern:
         version = await house.control.templates.version(Principal(house.organization_id), own)
         pattern = pattern.replace("{version_id}", version.id)

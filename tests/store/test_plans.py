@@ -8,12 +8,13 @@ import pytest
 
 from mta.lifecycle import settle
 from mta.model import DeliveryStatus, Lane, MessageStatus
-from mta.store import batches, bounces, deliveries, events, messages, streams
+from mta.store import batches, bounces, deliveries, events, inbound, messages, notices, streams, suppressions
 from mta.store.database import Database
 from mta.store.sqlite import Row, Tx
 
 LARGE = re.compile(
-    r"SCAN (messages|deliveries|events|attempts|bounces|bodies|batch\w+|streams|[mdebi])\b(?!.*USING (COVERING )?INDEX)"
+    r"SCAN (messages|deliveries|events|attempts|bounces|bodies|batch\w+|streams|suppressions|inbound_\w+|[mdebi])\b"
+    r"(?!.*USING (COVERING )?INDEX)"
 )
 
 QUERIES: list[Callable[[Tx], Any]] = [
@@ -36,6 +37,18 @@ QUERIES: list[Callable[[Tx], Any]] = [
     lambda tx: events.types(tx, "evt_1", "evt_2"),
     lambda tx: events.by_message(tx, "m"),
     lambda tx: bounces.by_message(tx, "m"),
+    lambda tx: bounces.page(tx, "o", False, limit=2),
+    lambda tx: bounces.page(tx, "o", False, limit=2, email="a@b"),
+    lambda tx: bounces.page(tx, "o", False, limit=2, type="hard"),
+    lambda tx: bounces.page(tx, "o", False, limit=2, message_id="m"),
+    lambda tx: bounces.soft_days(tx, "o", False, "a@b", 1),
+    lambda tx: suppressions.page(tx, "o", False, limit=2),
+    lambda tx: suppressions.page(tx, "o", False, limit=2, reason="manual"),
+    lambda tx: inbound.page(tx, "o", 2, "~", 10),
+    lambda tx: inbound.domains(tx, "o", 2),
+    lambda tx: notices.oldest(tx, 2),
+    lambda tx: deliveries.last_delivered(tx, "o", False, "a@b", 1),
+    lambda tx: deliveries.unnoticed(tx, DeliveryStatus.DEFERRED, "", "~", 2),
     lambda tx: deliveries.attempts(tx, "m"),
     lambda tx: deliveries.by_message(tx, "m"),
     lambda tx: deliveries.by_message(tx, "m", 20),
