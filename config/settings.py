@@ -72,6 +72,14 @@ class Dns(Section, frozen=True):
     servers: Texts = ()
 
 
+class Domains(Section, frozen=True):
+    """`[domains]`: how sending domains are watched in the DNS."""
+
+    recheck_s: Count = 14_400
+    grace_s: CountOrNone = 86_400
+    dmarc_required: Flag = False
+
+
 class Limits(Section, frozen=True):
     """`[limits]`: what a client may ask of us; beyond it, a refusal that names the limit."""
 
@@ -246,6 +254,7 @@ class Settings(Section, frozen=True):
     api: Api = Api()
     tls: Tls = Tls()
     dns: Dns = Dns()
+    domains: Domains = Domains()
     limits: Limits = Limits()
     retry: Retry = Retry()
     timeouts: Timeouts = Timeouts()

@@ -29,6 +29,7 @@ from config.settings import Settings, host_port
 from mta.accept.broadcast import WayOut
 from mta.accept.submit import Accept
 from mta.control.build import Control, build
+from mta.control.recheck import Recheck
 from mta.control.retention import Retention
 from mta.errors import ConfigError
 from mta.model import Principal
@@ -283,6 +284,9 @@ async def serve(settings: Settings, welcome: Welcome | None = None) -> None:
         await parts.runner.start()
         parts.notices.start()
         stack.push_async_callback(_drain, parts)
+        recheck = Recheck(parts.control.domains, parts.database, settings)
+        recheck.start()
+        stack.push_async_callback(recheck.close)
         throttle = LoginThrottle()
         for wanted in settings.listeners:
             listener = await _listener(settings, wanted, parts, throttle)

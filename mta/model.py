@@ -376,7 +376,7 @@ class Domain:
 
 @dataclass(frozen=True, slots=True)
 class DkimKey:
-    """A key pair of a domain; the private half stays sealed until it signs."""
+    """A key pair of a domain; the private half stays sealed until it signs. `state` is next, active or retired."""
 
     id: str
     domain_id: str
@@ -387,6 +387,7 @@ class DkimKey:
     dns_value: str
     state: str
     created_at: int
+    retired_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

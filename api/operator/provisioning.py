@@ -73,6 +73,20 @@ class DomainRequest(msgspec.Struct):
     trust: bool = False
 
 
+class RotateRequest(OrgBody):
+    force: bool = False
+
+
+class ZoneQuery(msgspec.Struct):
+    bare: bool = False
+
+
+class Zone(msgspec.Struct):
+    """A master file (RFC 1035 §5)."""
+
+    zone: str
+
+
 class OperatorDomain(msgspec.Struct):
     id: str
     name: str
@@ -170,10 +184,10 @@ async def verify_domain(call: Call, name: str, body: OrgBody) -> OperatorDomain:
 
 
 @routes.post("/domains/{name}/rotate")
-async def rotate_domain(call: Call, name: str, body: OrgBody) -> OperatorDomain:
-    """New DKIM keys; they sign once a verification finds them published."""
+async def rotate_domain(call: Call, name: str, body: RotateRequest) -> OperatorDomain:
+    """New DKIM keys; they sign once a verification finds them published, or at once with `force`."""
     organization_id, id = await _named(call, body.org, name)
-    return _domain(await call.control.domains.rotate(organization_id, id))
+    return _domain(await call.control.domains.rotate(organization_id, id, force=body.force))
 
 
 @routes.post("/domains/{name}/trust")
@@ -181,6 +195,26 @@ async def trust_domain(call: Call, name: str, body: OrgBody) -> OperatorDomain:
     """Vouch for a domain that is there already."""
     organization_id, id = await _named(call, body.org, name)
     return _domain(await call.control.domains.trust(organization_id, id))
+
+
+@routes.post("/domains/{name}/disable")
+async def disable_domain(call: Call, name: str, body: OrgBody) -> OperatorDomain:
+    """Accept no more mail from a domain."""
+    organization_id, id = await _named(call, body.org, name)
+    return _domain(await call.control.domains.disable(organization_id, id))
+
+
+@routes.post("/domains/{name}/enable")
+async def enable_domain(call: Call, name: str, body: OrgBody) -> OperatorDomain:
+    """Let a disabled domain send again."""
+    organization_id, id = await _named(call, body.org, name)
+    return _domain(await call.control.domains.enable(organization_id, id))
+
+
+@routes.get("/dns/zone")
+async def dns_zone(call: Call, query: ZoneQuery) -> Zone:
+    """The file of the operator's own zone (`dns_zone`)."""
+    return Zone(await call.control.domains.zone(bare=query.bare))
 
 
 @routes.delete("/domains/{name}", status=200)

@@ -6,12 +6,16 @@ from api.routing import Call, Routes
 from api.stackshift.shapes import Listed, Paging, Shape, moment, moment_or_none
 from mta.control.domains import DomainView
 from mta.control.records import Record
+from mta.errors import InvalidInput
 
 routes = Routes("domains")
 
 
 class DomainRequest(Shape):
-    domain: str
+    """Give `domain`. A `registeredDomainId` belongs to a registrar, which this server is not: it is refused."""
+
+    domain: str | None = None
+    registered_domain_id: str | None = None
 
 
 class RecordShape(Shape):
@@ -46,6 +50,14 @@ class DomainShape(Shape):
 @routes.post("/domains", scope="domains:write", status=201)
 async def create(call: Call, body: DomainRequest) -> DomainShape:
     """Add a domain; publish its records, then verify it."""
+    if body.registered_domain_id is not None:
+        raise InvalidInput(
+            "This server registers no domains, so it knows no registeredDomainId: give the name as `domain` instead.",
+            code="registered_domains_unsupported",
+            field="registeredDomainId",
+        )
+    if body.domain is None:
+        raise InvalidInput("`domain` is missing: give the name to send from, like example.com.", field="domain")
     return _domain(await call.control.domains.create(call.principal.organization_id, body.domain))
 
 
@@ -76,16 +88,14 @@ async def delete(call: Call, id: str) -> None:
 
 def _domain(view: DomainView) -> DomainShape:
     domain = view.domain
-    status = {record.check: record.status for record in view.records}
-    dkim = [record.status for record in view.records if record.check.startswith("dkim/") and record.required]
     return DomainShape(
         id=domain.id,
         domain=domain.name,
         status=domain.status,
-        spf_status=status["spf"],
-        dkim_status=dkim[0] if dkim else "missing",
-        dmarc_status=status["dmarc"],
-        return_path_status=status["return_path"],
+        spf_status=view.status("spf"),
+        dkim_status=view.status("dkim"),
+        dmarc_status=view.status("dmarc"),
+        return_path_status=view.status("return_path"),
         managed_dns=False,
         records=[_record(record) for record in view.records],
         created_at=moment(domain.created_at),

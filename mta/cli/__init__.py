@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from mta.cli import backup, domains, init, keys, messages, orgs, queue, serve
+from mta.cli import backup, dns, domains, init, keys, messages, orgs, queue, serve
 from mta.errors import PosthouseError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command("classify")(messages.classify)
 app.add_typer(orgs.app, name="org")
 app.add_typer(keys.app, name="key")
 app.add_typer(domains.app, name="domain")
+app.add_typer(dns.app, name="dns")
 app.add_typer(queue.app, name="queue")
 
 

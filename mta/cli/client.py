@@ -13,7 +13,9 @@ Who may open the socket is the operator; there is no key. The daemon's half is `
 | POST /operator/domains | org, name, trust | Domain |
 | GET  /operator/domains/{name}/records | org | Domain |
 | POST /operator/domains/{name}/verify | org | Domain, looked up just now |
-| POST /operator/domains/{name}/rotate | org | Domain with the new key's records |
+| POST /operator/domains/{name}/rotate | org, force | Domain with the new key's records |
+| POST /operator/domains/{name}/trust, /disable, /enable | org | Domain |
+| GET  /operator/dns/zone | bare | zone: a master file |
 | DELETE /operator/domains/{name} | org | Domain |
 | GET  /operator/queue | domain, site, org, status, older_than_s | page of Delivery; no status: what is not final |
 | GET  /operator/queue/{id} | | message_id, deliveries, attempts; id of a delivery, or of a message for all of its |
@@ -28,8 +30,8 @@ Who may open the socket is the operator; there is no key. The daemon's half is `
 
 Page: `{"data": [...], "next_cursor": "..." or null}`; asked with `limit` (1 to 100) and `cursor`.
 Org (Organization), Key (ApiKey), Delivery, attempts (Attempt) and Event have the fields of `mta.model`, with a lane by
-its name. Domain: id, name, organization_id, status, trusted, records (purpose, type, name, value, priority, status,
-found). Site: name, queued, connections, state, retry_at. Action: hold, release, retry, cancel; skipped: id, reason.
+its name. Domain: id, name, organization_id, status, trusted, records (purpose, type, name, value, priority, required,
+status, found, explanation). Site: name, queued, connections, state, retry_at. Action: hold, release, retry, cancel; skipped: id, reason.
 `org` is a name or an id. Times (`_at`) are epoch milliseconds; what is not known is null.
 A refusal is a status of 400 or more with `{"error": {"code", "message", "field"}}`.
 """

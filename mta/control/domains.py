@@ -1,7 +1,8 @@
-"""Sending domains: made with a challenge and two DKIM keys, verified by DNS, or vouched for by the operator.
+"""Sending domains: made with a challenge and DKIM keys, verified by DNS, or vouched for by the operator.
 
-Challenge and selectors are random for each organization and domain, so that what one organization published never
-verifies the domain for another.
+Challenge, selectors and the targets of CNAME records are random for each organization and domain, so that what one
+organization published never verifies the domain for another. A name may be several organizations': each is verified
+while its own records are there.
 """
 
 from __future__ import annotations
@@ -9,24 +10,39 @@ from __future__ import annotations
 import asyncio
 import secrets as random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from config.settings import Settings
 from mta import ids
-from mta.control.records import FAILED, MISSING, VERIFIED, Record, check_name, look_up, records_of
+from mta.control import rotation
+from mta.control.inspect import inspect, merge
+from mta.control.records import (
+    ALGORITHMS,
+    FAILED,
+    MISSING,
+    PENDING,
+    VERIFIED,
+    Record,
+    check_name,
+    needed_checks,
+    records_of,
+)
+from mta.control.zone import zone_file
 from mta.errors import Conflict, InvalidInput, NotFound
 from mta.model import DkimKey, Domain, Page
 from mta.net.dns import Resolver
-from mta.protocol import dkim
 from mta.protocol.address import AddressError, ascii_domain
 from mta.store import domains, events
 from mta.store.database import Database
 from mta.store.secrets import Secrets
 from mta.store.sqlite import Tx
 
-ALGORITHMS: Final[tuple[dkim.Algorithm, ...]] = ("rsa-sha256", "ed25519-sha256")
 DISABLED: Final = "disabled"
+FIRST_CHECK_MS: Final = (
+    300_000  # who adds a domain publishes its records first; a "no such name" is remembered for long
+)
+BATCH: Final = 100  # domains read at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +51,14 @@ class DomainView:
 
     domain: Domain
     records: tuple[Record, ...]
+
+    def status(self, check: str) -> str:
+        """What the last look at the DNS made of spf, return_path, dmarc or dkim (the key that signs)."""
+        if check == "dkim":
+            signing = [each.status for each in self.records if each.check.startswith("dkim/") and each.required]
+            return signing[0] if signing else MISSING
+        found = self.domain.checks.get(check)
+        return str(found["status"]) if found else PENDING
 
 
 class Domains:
@@ -46,20 +70,22 @@ class Domains:
 
     async def create(self, organization_id: str, name: str, *, trusted: bool = False) -> DomainView:
         """A new domain; `trusted` is the operator's word for it. Raises InvalidInput, Conflict."""
+        now = ids.now_ms()
         domain = Domain(
-            id=ids.new("dom"),
+            id=ids.new("dom", now),
             organization_id=organization_id,
             name=domain_name(name),
-            status=VERIFIED if trusted else "pending",
+            status=VERIFIED if trusted else PENDING,
             trusted=trusted,
             challenge=random.token_hex(16),
             checks={},
-            created_at=ids.now_ms(),
-            verified_at=ids.now_ms() if trusted else None,
+            created_at=now,
+            verified_at=now if trusted else None,
             last_checked_at=None,
         )
         await self._database.read(_refuse_taken, organization_id, domain.name)  # before keys are made for nothing
-        keys = await asyncio.to_thread(self._make_keys, domain, "active")
+        wanted = rotation.selectors(domain, (), self._settings, force=False)
+        keys = await asyncio.to_thread(self._make_keys, domain, wanted, first=True)
         await self._database.write(_add, domain, keys)
         return self._view(domain, keys)
 
@@ -77,42 +103,66 @@ class Domains:
         """Raises NotFound."""
         return self._view(*await self._database.read(_named, organization_id, name))
 
-    async def verify(self, organization_id: str, id: str) -> DomainView:
-        """Looks every record up now, past all caches, and keeps what was found. Raises NotFound."""
-        domain, keys = await self._database.read(_owned, organization_id, id)
-        checks = await look_up(records_of(domain, keys, self._settings), self._resolver)
-        return self._view(*await self._database.write(_keep_checks, organization_id, id, checks, ids.now_ms()))
+    async def verify(self, organization_id: str, id: str, *, patient: bool = False) -> DomainView:
+        """Looks every record up now, past all caches, and keeps what was found. Raises NotFound.
 
-    async def rotate(self, organization_id: str, id: str) -> DomainView:
-        """New keys under new selectors. They sign once a verification finds them published. Raises NotFound."""
+        A domain whose records are gone fails at once; `patient`: after `domains.grace_s`, unless the DNS shows the name
+        to be another organization's by now.
+        """
         domain, keys = await self._database.read(_owned, organization_id, id)
-        if not any(key.state == "next" for key in keys):
-            made = await asyncio.to_thread(self._make_keys, domain, "next")
-            domain, keys = await self._database.write(_add_next, organization_id, id, made)
-        return self._view(domain, keys)
+        checks = await inspect(domain, keys, self._settings, self._resolver)
+        now = ids.now_ms()
+        return self._view(
+            *await self._database.write(_keep_checks, organization_id, id, checks, self._settings, now, patient)
+        )
+
+    async def rotate(self, organization_id: str, id: str, *, force: bool = False) -> DomainView:
+        """New keys. They sign once a verification finds them published; at once where the operator forces it, or where
+        a trusted domain's keys were never seen in the DNS. Raises NotFound, Conflict (`rotated_lately`).
+        """
+        domain, keys = await self._database.read(_owned, organization_id, id)
+        wanted = rotation.selectors(domain, keys, self._settings, force=force)
+        made = await asyncio.to_thread(self._make_keys, domain, wanted)
+        return self._view(*await self._database.write(_rotate, organization_id, id, made, ids.now_ms(), force))
 
     async def trust(self, organization_id: str, id: str) -> DomainView:
         """The operator vouches: it may send whatever the DNS says. Raises NotFound."""
         return self._view(*await self._database.write(_trust, organization_id, id, ids.now_ms()))
 
+    async def disable(self, organization_id: str, id: str, reason: str = "The operator switched it off.") -> DomainView:
+        """No mail is accepted from it until `enable`. Raises NotFound."""
+        return self._view(*await self._database.write(_disable, organization_id, id, ids.now_ms(), reason))
+
+    async def enable(self, organization_id: str, id: str) -> DomainView:
+        """It sends again where the last look at the DNS, or the operator's word, lets it. Raises NotFound."""
+        return self._view(*await self._database.write(_enable, organization_id, id, self._settings, ids.now_ms()))
+
     async def delete(self, organization_id: str, id: str) -> DomainView:
         """No new mail from it; its keys live until its queue is empty. Raises NotFound."""
         return self._view(*await self._database.write(_delete, organization_id, id, ids.now_ms()))
 
+    async def zone(self, *, bare: bool = False) -> str:
+        """The file of the operator's own zone. Raises NotFound where there is none."""
+        if not self._settings.dns_zone:
+            raise NotFound("dns_zone is empty: name a zone of yours in the configuration first.", code="no_dns_zone")
+        found: list[Found] = []
+        while more := await self._database.read(_everything, found[-1][0].id if found else "", BATCH):
+            found += more
+        published = [(domain, keys) for domain, keys in found if keys]  # deleted, and its mail at its end
+        return zone_file(published, self._settings, ids.now_ms() // 1000, bare=bare)
+
     def _view(self, domain: Domain, keys: Sequence[DkimKey]) -> DomainView:
         return DomainView(domain, tuple(records_of(domain, keys, self._settings)))
 
-    def _make_keys(self, domain: Domain, state: str) -> list[DkimKey]:
-        """In a thread: an RSA key takes 50 ms and more."""
-        token = random.token_hex(4)
-        return [self._make_key(domain, algorithm, f"ph{token}{algorithm[0]}", state) for algorithm in ALGORITHMS]
-
-    def _make_key(self, domain: Domain, algorithm: dkim.Algorithm, selector: str, state: str) -> DkimKey:
-        pem, now = dkim.generate(algorithm), ids.now_ms()
-        id = ids.new("dkm", now)
-        value = dkim.dns_value(dkim.load(pem))
-        sealed = self._secrets.seal(pem, f"dkim/{id}")
-        return DkimKey(id, domain.id, domain.name, selector, algorithm, sealed, value, state, now)
+    def _make_keys(self, domain: Domain, wanted: Mapping[str, str], first: bool = False) -> list[DkimKey]:
+        """In a thread. The first RSA key signs; of an unverified domain, the second signature waits to be published."""
+        made = []
+        for algorithm in ALGORITHMS:
+            if algorithm in wanted:
+                signs = first and (domain.trusted or algorithm == ALGORITHMS[0])
+                state = "active" if signs else "next"
+                made.append(rotation.make_key(domain, algorithm, wanted[algorithm], state, self._secrets))
+        return made
 
 
 Found = tuple[Domain, list[DkimKey]]
@@ -144,6 +194,7 @@ def _refuse_taken(tx: Tx, organization_id: str, name: str) -> None:
 def _add(tx: Tx, domain: Domain, keys: Sequence[DkimKey]) -> None:
     _refuse_taken(tx, domain.organization_id, domain.name)
     domains.add(tx, domain)
+    domains.check_at(tx, domain.id, domain.created_at + FIRST_CHECK_MS)
     for key in keys:
         domains.add_key(tx, key)
     _tell(tx, domain, "domain.created", domain.created_at)
@@ -153,6 +204,10 @@ def _add(tx: Tx, domain: Domain, keys: Sequence[DkimKey]) -> None:
 
 def _page(tx: Tx, organization_id: str, limit: int, before: str) -> list[Found]:
     return [(domain, domains.keys(tx, domain.id)) for domain in domains.page(tx, organization_id, limit, before)]
+
+
+def _everything(tx: Tx, after: str, limit: int) -> list[Found]:
+    return [(domain, domains.keys(tx, domain.id)) for domain in domains.everything(tx, after, limit)]
 
 
 def _owned(tx: Tx, organization_id: str, id: str) -> Found:
@@ -172,71 +227,90 @@ def _named(tx: Tx, organization_id: str, name: str) -> Found:
     return domain, domains.keys(tx, domain.id)
 
 
-def _keep_checks(tx: Tx, organization_id: str, id: str, checks: Mapping[str, Any], now: int) -> Found:
+def _keep_checks(
+    tx: Tx, organization_id: str, id: str, checks: Mapping[str, Any], settings: Settings, now: int, patient: bool
+) -> Found:
     domain, keys = _owned(tx, organization_id, id)
-    _switch_keys(tx, keys, checks, now)
+    kept = merge(domain.checks, checks, now)
+    rotation.switch(tx, keys, checks, now, demote=not domain.trusted)
+    rotation.expire(tx, keys, settings, now)
     keys = domains.keys(tx, id)
-    status = _status(domain, keys, checks)
+    status = judge(domain, needed_checks(keys, settings), kept)
+    if status == FAILED and domain.status == VERIFIED and patient and not _taken_over(tx, domain, kept):
+        since = min(kept[each]["since"] for each in needed_checks(keys, settings) if _is_bad(kept.get(each)))
+        if now - since < settings.domains.grace_s * 1000:
+            status = VERIFIED
     verified_at = now if status == VERIFIED and domain.verified_at is None else domain.verified_at
     domains.update(
-        tx,
-        id,
-        status=status,
-        trusted=domain.trusted,
-        checks=checks,
-        verified_at=verified_at,
-        last_checked_at=now,
+        tx, id, status=status, trusted=domain.trusted, checks=kept, verified_at=verified_at, last_checked_at=now
     )
-    if status != domain.status and status in (VERIFIED, FAILED):
-        _tell(tx, domain, f"domain.{status}", now)
+    if status != domain.status:
+        _tell_change(tx, domain, status, kept, needed_checks(keys, settings), now)
     return _owned(tx, organization_id, id)
 
 
-def _status(domain: Domain, keys: Sequence[DkimKey], checks: Mapping[str, Any]) -> str:
-    """Verified takes the ownership record and the RSA key; what is verified fails only when the DNS says so for sure."""
+def _is_bad(found: Mapping[str, Any] | None) -> bool:
+    return found is not None and found["status"] in (MISSING, FAILED)
+
+
+def judge(domain: Domain, needed: Sequence[str], checks: Mapping[str, Any]) -> str:
+    """The domain's status: only what the DNS says for sure changes it.
+
+    One that was verified once and whose records are gone has failed; a new one waits for them.
+    """
     if domain.status == DISABLED or domain.trusted:
         return domain.status
-    needed = ["ownership"]
-    needed += [check_name(key) for key in keys if key.state == "active" and key.algorithm == "rsa-sha256"]
-    states = {checks[name]["status"] if name in checks else "pending" for name in needed}
+    states = {checks[name]["status"] if name in checks else PENDING for name in needed}
     if states == {VERIFIED}:
         return VERIFIED
-    if domain.status == VERIFIED:
-        return FAILED if states & {MISSING, FAILED} else VERIFIED
-    return FAILED if FAILED in states else "pending"
+    if not states & {MISSING, FAILED}:
+        return domain.status
+    return FAILED if FAILED in states or domain.verified_at else PENDING
 
 
-def _switch_keys(tx: Tx, keys: Sequence[DkimKey], checks: Mapping[str, Any], now: int) -> None:
-    """A published `next` key signs from now on; the one before it keeps its record for the mail that is under way."""
-    for key in keys:
-        if key.state != "next" or checks.get(check_name(key), {}).get("status") != VERIFIED:
-            continue
-        for old in keys:
-            if old.state == "active" and old.algorithm == key.algorithm:
-                domains.set_key_state(tx, old.id, "retired", now)
-        domains.set_key_state(tx, key.id, "active")
+def _taken_over(tx: Tx, domain: Domain, checks: Mapping[str, Any]) -> bool:
+    """The proof is gone, and the DNS has proved the name to be another organization's."""
+    return _is_bad(checks.get("ownership")) and domains.verified_elsewhere(tx, domain)
 
 
-def _add_next(tx: Tx, organization_id: str, id: str, made: Sequence[DkimKey]) -> Found:
-    _, keys = _owned(tx, organization_id, id)
-    if not any(key.state == "next" for key in keys):
-        for key in made:
-            domains.add_key(tx, key)
+def _rotate(tx: Tx, organization_id: str, id: str, made: Sequence[DkimKey], now: int, force: bool) -> Found:
+    domain, keys = _owned(tx, organization_id, id)
+    rotation.add_next(tx, keys, made)
+    keys = domains.keys(tx, id)
+    active = [domain.checks.get(check_name(key.selector), {}) for key in keys if key.state == "active"]
+    never_seen = all(each.get("status") != VERIFIED for each in active)
+    if force or (domain.trusted and never_seen):
+        rotation.switch(tx, keys, {}, now, force=True)
     return _owned(tx, organization_id, id)
 
 
 def _trust(tx: Tx, organization_id: str, id: str, now: int) -> Found:
-    domain, _ = _owned(tx, organization_id, id)
-    domains.update(
-        tx,
-        id,
-        status=VERIFIED,
-        trusted=True,
-        checks=domain.checks,
-        verified_at=domain.verified_at or now,
-        last_checked_at=domain.last_checked_at,
-    )
+    domain, keys = _owned(tx, organization_id, id)
+    _set_status(tx, domain, VERIFIED, domain.verified_at or now, trusted=True)
+    if not any(key.state == "active" for key in keys):
+        rotation.switch(tx, keys, {}, now, force=True)
     if domain.status != VERIFIED:
+        _tell(tx, domain, "domain.verified", now)
+    return _owned(tx, organization_id, id)
+
+
+def _disable(tx: Tx, organization_id: str, id: str, now: int, reason: str) -> Found:
+    domain, _ = _owned(tx, organization_id, id)
+    if domain.status != DISABLED:
+        _set_status(tx, domain, DISABLED, domain.verified_at)
+        _tell(tx, domain, "domain.failed", now, status=DISABLED, reason=reason)
+    return _owned(tx, organization_id, id)
+
+
+def _enable(tx: Tx, organization_id: str, id: str, settings: Settings, now: int) -> Found:
+    domain, keys = _owned(tx, organization_id, id)
+    if domain.status != DISABLED:
+        raise Conflict(f"{domain.name} is not disabled; it is {domain.status}.", code="domain_not_disabled")
+    before = replace(domain, status=VERIFIED if domain.trusted else PENDING)
+    status = judge(before, needed_checks(keys, settings), domain.checks)
+    _set_status(tx, domain, status, domain.verified_at)
+    domains.check_at(tx, id, now)
+    if status == VERIFIED:
         _tell(tx, domain, "domain.verified", now)
     return _owned(tx, organization_id, id)
 
@@ -248,5 +322,28 @@ def _delete(tx: Tx, organization_id: str, id: str, now: int) -> Found:
     return found
 
 
-def _tell(tx: Tx, domain: Domain, type: str, now: int) -> None:
-    events.add(tx, domain.organization_id, type, "domain", domain.id, data={"domain": domain.name}, at=now)
+def _set_status(tx: Tx, domain: Domain, status: str, verified_at: int | None, *, trusted: bool | None = None) -> None:
+    domains.update(
+        tx,
+        domain.id,
+        status=status,
+        trusted=domain.trusted if trusted is None else trusted,
+        checks=domain.checks,
+        verified_at=verified_at,
+        last_checked_at=domain.last_checked_at,
+    )
+
+
+def _tell_change(
+    tx: Tx, domain: Domain, status: str, checks: Mapping[str, Any], needed: Sequence[str], now: int
+) -> None:
+    if status == VERIFIED:
+        _tell(tx, domain, "domain.verified", now)
+        domains.check_others(tx, domain)  # who had the name before may have it no longer
+    elif status == FAILED:
+        wrong = {name: checks[name]["said"] for name in needed if _is_bad(checks.get(name))}
+        _tell(tx, domain, "domain.failed", now, status=FAILED, reason=" ".join(wrong.values()), checks=sorted(wrong))
+
+
+def _tell(tx: Tx, domain: Domain, type: str, now: int, **data: Any) -> None:
+    events.add(tx, domain.organization_id, type, "domain", domain.id, data={"domain": domain.name, **data}, at=now)

@@ -1,28 +1,38 @@
-"""The DNS records of a sending domain: what a person pastes, and what the DNS says to each.
+"""The DNS records of a sending domain, as a person pastes them, each with what the last look at the DNS found.
 
-Pure but for the lookups: a domain and its keys in, records and findings out. `control.domains` keeps the findings.
+Pure: a domain, its keys and the settings in, records out. `control.inspect` looks them up, `control.zone` prints the
+other ends of the CNAME records.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from config.settings import Settings
 from mta.model import DkimKey, Domain
-from mta.net.dns import DnsError, DnsTemporary, Resolver
 
 MISSING: Final = "missing"
 PENDING: Final = "pending"
 VERIFIED: Final = "verified"
 FAILED: Final = "failed"
 
+ALGORITHMS: Final = ("rsa-sha256", "ed25519-sha256")
+SLOTS: Final = (1, 2)  # delegated selectors of an algorithm: one signs while the other one's key changes
+DAY_MS: Final = 86_400_000
+RETIRED_KEPT_DAYS: Final = 2  # beyond the queue's lifetime: signed mail may wait in other servers' queues
+
+Checks = Mapping[str, Mapping[str, Any]]
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record to publish. `check` is its key in the domain's checks; `status` and `found` are of the last look."""
+    """One record to publish. `check` is its key in the domain's checks; `status` and `found` are of the last look.
+
+    `explanation` says what the record is for and, after a look, what was found and what to do.
+    """
 
     check: str
     purpose: str
@@ -38,155 +48,136 @@ class Record:
 
 def records_of(domain: Domain, keys: Sequence[DkimKey], settings: Settings) -> list[Record]:
     """All records of a domain, the required ones first, each with what the last check found."""
-    name = domain.name
-    wanted = [
-        Record(
-            "ownership",
-            "ownership",
-            "TXT",
-            f"_posthouse.{name}",
-            f"posthouse-verification={domain.challenge}",
-            True,
-            "Shows that the domain is yours.",
-        )
+    made = [
+        _ownership(domain),
+        *_dkim(domain, keys, settings),
+        *_return_path(domain, settings),
+        _dmarc(domain, settings),
     ]
-    for key in keys:
-        if key.state in ("active", "next"):
-            wanted.append(_dkim(name, key))
-    bounce = f"bounce.{name}"
-    wanted += [
-        Record(
-            "return_path",
-            "return path",
-            "MX",
-            bounce,
-            settings.bounce_domain or settings.hostname,
-            False,
-            "Brings bounces back to this server under your own name.",
-            priority=10,
-        ),
-        Record(
-            "spf",
-            "SPF",
-            "TXT",
-            bounce,
-            f"v=spf1 {_senders(settings)} -all",
-            False,
-            "Lets this server send with that return path, so that SPF passes and is aligned.",
-        ),
-        Record(
-            "dmarc",
-            "DMARC",
-            "TXT",
-            f"_dmarc.{name}",
-            "v=DMARC1; p=none",
-            False,
-            "Large mailbox providers ask for it. Any policy counts; this one only observes.",
-        ),
-    ]
-    return [_with_finding(record, domain.checks) for record in wanted]
+    made.sort(key=lambda record: not record.required)
+    return [_with_finding(record, domain.checks) for record in made]
 
 
-async def look_up(records: Sequence[Record], resolver: Resolver) -> dict[str, dict[str, Any]]:
-    """What the DNS says now, by check: status and what was found. A server that does not answer leaves `pending`."""
-    findings = await asyncio.gather(*(_look_up(record, resolver) for record in records))
-    checks: dict[str, dict[str, Any]] = {
-        record.check: finding for record, finding in zip(records, findings, strict=True)
-    }
-    if checks["return_path"]["status"] == VERIFIED and checks["spf"]["status"] != VERIFIED:
-        checks["return_path"]["status"] = PENDING  # of no use before SPF allows us to send with it
-    return checks
-
-
-def check_name(key: DkimKey) -> str:
+def check_name(selector: str) -> str:
     """Where a key's finding is kept: by selector, so that a new key is not taken for an old one."""
-    return f"dkim/{key.selector}"
+    return f"dkim/{selector}"
 
 
-def _dkim(name: str, key: DkimKey) -> Record:
-    rsa = key.algorithm.startswith("rsa")
-    purpose = "DKIM" if rsa else "DKIM Ed25519"
-    return Record(
-        check_name(key),
-        purpose if key.state == "active" else f"{purpose}, next key",
-        "TXT",
-        f"{key.selector}._domainkey.{name}",
-        key.dns_value,
-        rsa and key.state == "active",
-        "Lets receivers check our signature."
-        if rsa
-        else "A second, shorter signature; some receivers do not know it yet.",
-    )
+def needed_checks(keys: Sequence[DkimKey], settings: Settings) -> list[str]:
+    """What must be verified before a domain may send."""
+    signing = [check_name(key.selector) for key in keys if key.state == "active" and key.algorithm == ALGORITHMS[0]]
+    return ["ownership", *signing, *(["dmarc"] if settings.domains.dmarc_required else [])]
 
 
-def _senders(settings: Settings) -> str:
-    """The mechanisms of the SPF record that allow our addresses (RFC 7208 §5)."""
+def slot(domain: Domain, algorithm: str, number: int) -> str:
+    """A selector whose name stays while its key changes; the domain's own, so that nobody else's record fits."""
+    return f"ph{domain.challenge[:12]}{algorithm[0]}{number}"
+
+
+def bounce_name(domain: str) -> str:
+    return f"bounce.{domain}"
+
+
+def dkim_target(selector: str, zone: str) -> str:
+    """Where a delegated selector leads."""
+    return f"{selector}.dkim.{zone}"
+
+
+def bounce_target(domain: Domain, zone: str) -> str:
+    """Where a delegated return path leads; the domain's own, like its selectors."""
+    return f"ph{domain.challenge[:12]}.bounce.{zone}"
+
+
+def bounce_hosts(settings: Settings) -> tuple[str, ...]:
+    """The names under which this server takes bounces; the first is the one to publish."""
+    return settings.hostname.lower(), (settings.bounce_domain or settings.hostname).lower()
+
+
+def spf_value(settings: Settings) -> str:
+    """The record that allows our addresses (RFC 7208 §5)."""
     addresses = settings.outbound.source_addresses
-    if not addresses:
-        return f"a:{settings.hostname}"
-    return " ".join(f"ip6:{address}" if ":" in address else f"ip4:{address}" for address in addresses)
+    allowed = [f"ip6:{address}" if ":" in address else f"ip4:{address}" for address in addresses]
+    return f"v=spf1 {' '.join(allowed) or f'a:{settings.hostname}'} -all"
 
 
-def _with_finding(record: Record, checks: Mapping[str, Any]) -> Record:
+def retired_until(key: DkimKey, settings: Settings) -> int:
+    """When a retired key's record may go (epoch ms): mail that it signed is at its end by then."""
+    return (key.retired_at or 0) + settings.retry.lifetime_s * 1000 + RETIRED_KEPT_DAYS * DAY_MS
+
+
+def _ownership(domain: Domain) -> Record:
+    value = f"posthouse-verification={domain.challenge}"
+    text = "Shows that the domain is yours."
+    return Record("ownership", "ownership", "TXT", f"_posthouse.{domain.name}", value, True, text)
+
+
+def _dkim(domain: Domain, keys: Sequence[DkimKey], settings: Settings) -> list[Record]:
+    by_selector = {key.selector: key for key in sorted(keys, key=lambda key: key.id)}
+    made = [_key_record(domain, key, settings) for key in by_selector.values()]
+    if settings.dns_zone:
+        made += [
+            _slot_record(domain, algorithm, selector, settings.dns_zone)
+            for algorithm in ALGORITHMS
+            for selector in (slot(domain, algorithm, number) for number in SLOTS)
+            if selector not in by_selector
+        ]
+    return made
+
+
+def _key_record(domain: Domain, key: DkimKey, settings: Settings) -> Record:
+    rsa = key.algorithm == ALGORITHMS[0]
+    purpose, text = "DKIM", "Lets receivers check our signature."
+    if not rsa:
+        purpose, text = "DKIM Ed25519", "A second, shorter signature; it is made once this record is found."
+    if key.state == "next" and rsa:
+        purpose, text = f"{purpose}, next key", "The key that signs as soon as this record is found."
+    if key.state == "retired":
+        last = datetime.fromtimestamp(retired_until(key, settings) / 1000, UTC).date().isoformat()
+        purpose = f"{purpose}, retired key"
+        text = f"Mail signed with the key before is under way: leave this record until {last}, then remove it."
+    type, value = "TXT", key.dns_value
+    if settings.dns_zone:
+        type, value = "CNAME", dkim_target(key.selector, settings.dns_zone)
+        if key.state == "retired":
+            text = "Leave this record: the next key uses it again."
+    name = f"{key.selector}._domainkey.{domain.name}"
+    return Record(check_name(key.selector), purpose, type, name, value, rsa and key.state == "active", text)
+
+
+def _slot_record(domain: Domain, algorithm: str, selector: str, zone: str) -> Record:
+    """The selector of a key to come: with its CNAME in place, keys change without anybody's help."""
+    purpose = "DKIM, second selector" if algorithm == ALGORITHMS[0] else "DKIM Ed25519, second selector"
+    text = "Lets the signing key change later without another visit here."
+    name = f"{selector}._domainkey.{domain.name}"
+    return Record(check_name(selector), purpose, "CNAME", name, dkim_target(selector, zone), False, text)
+
+
+def _return_path(domain: Domain, settings: Settings) -> list[Record]:
+    name = bounce_name(domain.name)
+    text = "Brings bounces back to this server under your own name."
+    if settings.dns_zone:
+        target = bounce_target(domain, settings.dns_zone)
+        return [Record("return_path", "return path", "CNAME", name, target, False, f"{text} It carries SPF too.")]
+    spf = "Lets this server send with that return path, so that SPF passes and is aligned with the From address."
+    return [
+        Record("return_path", "return path", "MX", name, bounce_hosts(settings)[0], False, text, priority=10),
+        Record("spf", "SPF", "TXT", name, spf_value(settings), False, spf),
+    ]
+
+
+def _dmarc(domain: Domain, settings: Settings) -> Record:
+    required = settings.domains.dmarc_required
+    text = "Large mailbox providers ask for it. Any policy counts; this one only observes."
+    return Record("dmarc", "DMARC", "TXT", f"_dmarc.{domain.name}", "v=DMARC1; p=none", required, text)
+
+
+def _with_finding(record: Record, checks: Checks) -> Record:
     finding = checks.get(record.check)
     if not finding:
         return record
-    return Record(
-        record.check,
-        record.purpose,
-        record.type,
-        record.name,
-        record.value,
-        record.required,
-        record.explanation,
-        record.priority,
-        finding["status"],
-        tuple(finding["found"]),
+    return replace(
+        record,
+        status=finding["status"],
+        found=tuple(finding["found"]),
+        explanation=f"{record.explanation} {finding.get('said', '')}".rstrip(),
     )
-
-
-async def _look_up(record: Record, resolver: Resolver) -> dict[str, Any]:
-    resolver.forget(record.name)
-    ask: Callable[[str], Awaitable[list[Any]]] = resolver.mx if record.type == "MX" else resolver.txt
-    try:
-        found = [f"{each[0]} {each[1]}" if isinstance(each, tuple) else each for each in await ask(record.name)]
-    except DnsTemporary:
-        return {"status": PENDING, "found": []}
-    except DnsError:
-        found = []
-    kept = [text[:1000] for text in found[:10]]  # what others publish is not ours to store without bounds
-    return {"status": _judge(record, found), "found": kept}
-
-
-def _judge(record: Record, found: Sequence[str]) -> str:
-    if record.check == "return_path":
-        hosts = [text.split(" ")[-1] for text in found]
-        return VERIFIED if record.value.lower() in hosts else FAILED if hosts else MISSING
-    of_kind = [_plain(text) for text in found if _plain(text).startswith(_kind(record))]
-    if not of_kind:
-        return MISSING
-    if record.check == "dmarc":
-        return VERIFIED if len(of_kind) == 1 else FAILED  # several are none (RFC 7489 §6.6.3)
-    if record.check == "spf":
-        wanted = set(_plain(record.value).split()[1:-1])
-        return VERIFIED if len(of_kind) == 1 and wanted <= set(of_kind[0].split()) else FAILED
-    if record.check.startswith("dkim/"):
-        return VERIFIED if any(_tags(text).get("p") == _tags(record.value)["p"] for text in found) else FAILED
-    return VERIFIED if _plain(record.value) in of_kind else FAILED
-
-
-def _kind(record: Record) -> str:
-    """How a record of that purpose begins; others may live under the same name."""
-    if record.check == "ownership":
-        return "posthouse-verification="
-    return {"spf": "v=spf1", "dmarc": "v=dmarc1"}.get(record.check, "")
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split()).lower()
-
-
-def _tags(text: str) -> dict[str, str]:
-    """A DKIM record's tags (RFC 6376 §3.2), without the white space that panels put into long values."""
-    pairs = (part.partition("=") for part in text.split(";"))
-    return {name.strip(): "".join(value.split()) for name, _, value in pairs}

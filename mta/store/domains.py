@@ -26,11 +26,30 @@ UPDATE = """
     UPDATE domains SET status = :status, trusted = :trusted, checks = :checks, verified_at = :verified_at,
         last_checked_at = :last_checked_at
     WHERE id = :id"""
+DUE = f"""
+    SELECT {COLUMNS} FROM domains WHERE next_check_at <= :now AND deleted_at IS NULL
+    ORDER BY next_check_at LIMIT :limit"""
+CHECK_AT = "UPDATE domains SET next_check_at = :at WHERE id = :id"
+CHECK_OTHERS = "UPDATE domains SET next_check_at = 0 WHERE name = :name AND id <> :id AND deleted_at IS NULL"
+OTHER_OWNER = """
+    SELECT 1 FROM domains WHERE name = :name AND id <> :id AND status = 'verified' AND trusted = 0
+        AND deleted_at IS NULL LIMIT 1"""
+ALL = f"SELECT {COLUMNS} FROM domains WHERE id > :after ORDER BY id LIMIT :limit"
+DELETED = """
+    SELECT id, organization_id, name FROM domains
+    WHERE deleted_at <= :before AND id IN (SELECT domain_id FROM dkim_keys) LIMIT :limit"""
+# Looked at once a deleted domain's mail should be at its end; what is held or scheduled may live longer.
+HAS_MAIL = """
+    SELECT 1 FROM messages
+    WHERE organization_id = :organization_id AND domain = :name AND id IN (
+        SELECT message_id FROM deliveries WHERE status IN ('queued', 'sending', 'deferred', 'held'))
+    LIMIT 1"""
 DELETE = "UPDATE domains SET deleted_at = :now WHERE id = :id"
 
-_KEY = "id, domain_id, domain, selector, algorithm, sealed, dns_value, state, created_at"
+_NEW_KEY = "id, domain_id, domain, selector, algorithm, sealed, dns_value, state, created_at"
+_KEY = f"{_NEW_KEY}, retired_at"
 ADD_KEY = f"""
-    INSERT INTO dkim_keys ({_KEY})
+    INSERT INTO dkim_keys ({_NEW_KEY})
     VALUES (:id, :domain_id, :domain, :selector, :algorithm, :sealed, :dns_value, :state, :now)"""
 KEYS = f"SELECT {_KEY} FROM dkim_keys WHERE domain_id = :domain_id ORDER BY id"
 # Keys of a deleted domain live until its queue is empty: the newest domain of that name counts, deleted or not.
@@ -101,6 +120,40 @@ def update(
         verified_at=verified_at,
         last_checked_at=last_checked_at,
     )
+
+
+def due(tx: Tx, now: int, limit: int) -> list[Domain]:
+    """Those whose time to be looked up again has come, the longest waiting first."""
+    return [domain(row) for row in tx.all(DUE, now=now, limit=limit)]
+
+
+def check_at(tx: Tx, id: str, at: int) -> None:
+    tx.run(CHECK_AT, id=id, at=at)
+
+
+def check_others(tx: Tx, checked: Domain) -> None:
+    """The same name in other organizations is looked up soon."""
+    tx.run(CHECK_OTHERS, id=checked.id, name=checked.name)
+
+
+def verified_elsewhere(tx: Tx, asked: Domain) -> bool:
+    """Whether the DNS has verified the same name for another organization."""
+    return tx.one(OTHER_OWNER, id=asked.id, name=asked.name) is not None
+
+
+def everything(tx: Tx, after: str, limit: int) -> list[Domain]:
+    """Of all organizations, oldest first, deleted ones too."""
+    return [domain(row) for row in tx.all(ALL, after=after, limit=limit)]
+
+
+def deleted_with_keys(tx: Tx, before: int, limit: int) -> list[tuple[str, str, str]]:
+    """(id, organization, name) of domains deleted before that time whose keys are still there."""
+    return [(row[0], row[1], row[2]) for row in tx.all(DELETED, before=before, limit=limit)]
+
+
+def has_mail(tx: Tx, organization_id: str, name: str) -> bool:
+    """Whether mail from this domain is in the queue."""
+    return tx.one(HAS_MAIL, organization_id=organization_id, name=name) is not None
 
 
 def delete(tx: Tx, id: str, now: int) -> None:

@@ -92,7 +92,13 @@ async def test_domains(house: House, ask: Ask) -> None:
     assert (trusted["status"], trusted["trusted"]) == ("verified", True)
     assert (await ask(lambda daemon: daemon.post(f"{path}/verify", {})))["status"] == "verified"
     rotated = await ask(lambda daemon: daemon.post(f"{path}/rotate", {"org": "default"}))
-    assert len(rotated["records"]) == len(records) + 2
+    assert len(rotated["records"]) == len(records) + 1
+    disabled = await ask(lambda daemon: daemon.post(f"{path}/disable", {}))
+    assert disabled["status"] == "disabled"
+    assert (await ask(lambda daemon: daemon.post(f"{path}/enable", {})))["status"] == "verified"
+    with pytest.raises(PosthouseError) as refused:
+        await ask(lambda daemon: daemon.get("/operator/dns/zone"))
+    assert refused.value.code == "no_dns_zone"
     assert (await ask(lambda daemon: daemon.delete(path)))["name"] == "example.net"
     assert [each["name"] for each in await ask(lambda daemon: list(daemon.pages("/operator/domains")))] == [
         "example.com"

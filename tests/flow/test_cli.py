@@ -76,8 +76,10 @@ RECORD = {
     "name": "s1._domainkey.a.example",
     "value": "v=DKIM1; p=x",
     "priority": None,
+    "required": True,
     "status": "missing",
-    "found": None,
+    "found": ["v=DKIM1; \x1b[2J"],
+    "explanation": "Lets receivers check our signature. The key is another one: replace it by ours.",
 }
 DOMAIN = {"id": "dom_1", "name": "a.example", "status": "pending", "trusted": False, "records": [RECORD]}
 DELIVERY = {
@@ -143,12 +145,23 @@ def test_domains(run: Run, daemon: Daemon) -> None:
     assert daemon.asked[-1][2] == {"org": "shop", "name": "a.example", "trust": True}
     assert [" ".join(line.split()) for line in out.splitlines()] == [
         "a.example: pending",
-        "PURPOSE STATUS TYPE NAME PRIORITY VALUE",
-        "dkim missing TXT s1._domainkey.a.example - v=DKIM1; p=x",
+        "It may send once these are verified: dkim.",
+        "",
+        "MISSING dkim (required)",
+        "type TXT",
+        "name s1._domainkey.a.example",
+        "value v=DKIM1; p=x",
+        r"found v=DKIM1; \x1b[2J",
+        "Lets receivers check our signature. The key is another one: replace it by ours.",
     ]
     assert run("domain", "records", "a.example", "--json") == (0, json.dumps(DOMAIN) + "\n", "")
     assert run("domain", "verify", "a.example")[0] == 1  # not yet
     assert run("domain", "rotate", "a.example")[1].startswith("a.example: verified, trusted\n")
+    for verb, told in (("disable", "is disabled: mail from it is refused."), ("enable", "is enabled; it is pending.")):
+        daemon.answers[f"POST {at}/a.example/{verb}"] = DOMAIN
+        assert run("domain", verb, "a.example") == (0, "", f"a.example {told}\n")
+    daemon.answers["GET /operator/dns/zone"] = {"zone": "$ORIGIN keys.example.\n"}
+    assert run("dns", "zone", "--bare") == (0, "$ORIGIN keys.example.\n", "")
     assert run("domain", "delete", "a.example", "--org", "shop") == (0, "", "a.example is deleted.\n")
     assert daemon.asked[-1] == ("DELETE", f"{at}/a.example", {"org": "shop"})
 
