@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mta import ids
-from mta.cli.offline import operate
+from mta.cli.offline import check_owner, operate
 from mta.cli.options import AsJson, ConfigFile, settings_for
 from mta.cli.output import note, print_json
 from mta.store import backup as copies
@@ -43,6 +43,7 @@ def restore(
 ) -> None:
     """Put a backup in the place of the store. The daemon must not run."""
     settings = settings_for(config)
+    check_owner(settings)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     store = settings.store_path
     aside = copies.restore(file, store, ids.now_ms(), force=force)

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 from collections.abc import Callable
 from typing import TypeVar
 
 from config.settings import Settings
 from mta.cli.client import Client
+from mta.errors import PosthouseError
 
 _T = TypeVar("_T")
 
@@ -20,6 +23,7 @@ def operate(settings: Settings, work: Callable[[Client], _T]) -> _T:
     client = Client(settings.socket_path)
     if client.answers():
         return work(client)
+    check_owner(settings)
     return asyncio.run(_offline(settings, work))
 
 
@@ -28,3 +32,18 @@ async def _offline(settings: Settings, work: Callable[[Client], _T]) -> _T:
 
     async with daemon.offline(settings):
         return await asyncio.to_thread(work, Client(settings.socket_path))
+
+
+def check_owner(settings: Settings) -> None:
+    """Raises PosthouseError where root is about to make files that the daemon's user could not open."""
+    if os.geteuid() != 0 or not settings.data_dir.exists() or not (owner := settings.data_dir.stat().st_uid):
+        return
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = f"#{owner}"
+    raise PosthouseError(
+        f"{settings.data_dir} belongs to {name}, who could not open what root makes there. "
+        f"Run it as that user: runuser -u {name} -- posthouse ...",
+        code="wrong_user",
+    )

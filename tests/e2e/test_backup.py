@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import smtplib
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import apsw
+import pytest
 
 from tests.e2e.conftest import Start
 from tests.e2e.daemon import Daemon
@@ -132,3 +134,15 @@ def test_a_backup_without_a_daemon_and_how_many_stay(make_daemon: Start) -> None
     assert made[0].stdout.strip() in made[2].stderr
     assert len(list((daemon.home / "data" / "backups").iterdir())) == 2
     assert "shop" in ids_in(Path(made[2].stdout.strip()), "SELECT name FROM organizations")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_makes_no_files_that_the_daemon_could_not_open(make_daemon: Start) -> None:
+    daemon = make_daemon()
+    data = daemon.home / "data"
+    data.mkdir()
+    os.chown(data, 65534, 65534)
+    for arguments in (["org", "list"], ["restore", str(daemon.config)]):
+        refused = daemon.cli(*arguments, check=False)
+        assert refused.returncode == 1 and "runuser -u nobody" in refused.stderr
+    assert list(data.iterdir()) == []
