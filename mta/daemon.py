@@ -303,8 +303,8 @@ async def serve(settings: Settings, welcome: Welcome | None = None) -> None:
         notifier.send("READY=1")
         if welcome is not None:
             await welcome(parts.control, settings)
-        retention = Retention(parts.database, settings)
-        works = (_watchdog(notifier), parts.control.reputation.run(), retention.run())
+        control, retention = parts.control, Retention(parts.database, settings)
+        works = (_watchdog(notifier), control.reputation.run(), control.exports.run(), retention.run())
         background = [asyncio.create_task(work) for work in works]
         await stop.wait()
         parts.accepting.clear()

@@ -487,6 +487,25 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class Export:
+    """A file that was asked for. `status` is pending, processing, completed or failed; `from_at` to `to_at` excluded."""
+
+    id: str
+    organization_id: str
+    test: bool
+    kind: str
+    from_at: int
+    to_at: int
+    status: str
+    lines: int = 0
+    size: int = 0
+    error: str | None = None
+    created_at: int = 0
+    completed_at: int | None = None
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """One page of a list, newest first; `next_cursor` is the id to go on from, None at the end."""
 

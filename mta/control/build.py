@@ -13,6 +13,7 @@ from mta.control.batches import Batches
 from mta.control.bounces import Bounces
 from mta.control.domains import Domains
 from mta.control.events import Events
+from mta.control.exports import Exports
 from mta.control.inbound import InboundMail
 from mta.control.keys import Keys
 from mta.control.limits import SendingLimits
@@ -60,6 +61,7 @@ class Control:
     suppressions: Suppressions
     bounces: Bounces
     inbound: InboundMail
+    exports: Exports
 
 
 def build(
@@ -93,6 +95,7 @@ def build(
         suppressions=Suppressions(database),
         bounces=Bounces(database),
         inbound=InboundMail(database, resolver, settings, _door(database, resolver, secrets, settings)),
+        exports=Exports(database, settings),
     )
 
 

@@ -36,6 +36,7 @@ class Things:
     suppressions: str
     inbound_domains: str
     inbound_messages: str
+    exports: str
 
 
 BODIES: dict[str, Any] = {"test-send": {"to": "bob@example.org"}}  # by the last part of the path, where {} does not do
@@ -55,7 +56,10 @@ async def things_of(house: House) -> Things:
         Principal(house.organization_id), name="Welcome", slug="welcome", source=Source("Hi", None, "Hi")
     )
     events = await house.control.events.page(Principal(house.organization_id))
+    export = await house.control.exports.create(Principal(house.organization_id))
+    await house.control.exports.work()
     return Things(
+        exports=export.id,
         assets=assets,
         scheduled=scheduled,
         batches=batches,

@@ -8,7 +8,20 @@ import pytest
 
 from mta.lifecycle import settle
 from mta.model import DeliveryStatus, Lane, MessageStatus
-from mta.store import batches, bounces, deliveries, events, inbound, messages, notices, streams, suppressions
+from mta.store import (
+    batches,
+    bounces,
+    counters,
+    deliveries,
+    events,
+    exports,
+    inbound,
+    messages,
+    notices,
+    standings,
+    streams,
+    suppressions,
+)
 from mta.store.database import Database
 from mta.store.sqlite import Row, Tx
 
@@ -59,6 +72,17 @@ QUERIES: list[Callable[[Tx], Any]] = [
     lambda tx: deliveries.pending_domains(tx, "", 2),
     lambda tx: deliveries.next_due(tx, 1),
     lambda tx: settle.recover(tx, 1),
+    lambda tx: deliveries.expired(tx, 1, 2),
+    lambda tx: counters.by_bucket(tx, "o", False, start_hour=1, end_hour=2, hours=24),
+    lambda tx: counters.totals(tx, "o", False, 1, 2, domain="d"),
+    lambda tx: counters.next_scope(tx, "o", False, "d"),
+    lambda tx: exports.page(tx, "o", False, 2),
+    lambda tx: exports.next_open(tx),
+    lambda tx: exports.unfinished(tx, "o"),
+    lambda tx: exports.expired(tx, 1, 2),
+    lambda tx: exports.lines(tx, "o", False, "", "~", 2),
+    lambda tx: standings.in_force(tx, "o", "d"),
+    lambda tx: standings.listing(tx, "o", False, 2),
 ]
 
 
