@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import os
 import signal
@@ -55,6 +56,7 @@ from mta.store.secrets import Secrets
 
 log = structlog.get_logger("daemon")
 
+LOOPBACK = ("127.0.0.0/8", "::1")
 DRAIN_S = 15.0  # SIGTERM to exit, at most
 
 Welcome = Callable[[Control, Settings], Awaitable[None]]
@@ -200,6 +202,7 @@ async def _listener(settings: Settings, wanted: ListenerSettings, parts: Parts, 
             message_bytes_a_second=limits.data_min_bytes_per_s,
         ),
         throttle=throttle,
+        familiar=[ipaddress.ip_network(text, strict=False) for text in (*LOOPBACK, *wanted.trusted_networks)],
     )
 
 

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import ssl
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -55,8 +57,11 @@ class Listener:
         tls_context: ssl.SSLContext | None = None,
         limits: Limits | None = None,
         throttle: LoginThrottle | None = None,
+        familiar: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network] = (),
     ) -> None:
-        """Port 0 takes any free one. Listeners that take logins may share one `throttle`."""
+        """Port 0 takes any free one. Listeners that take logins may share one `throttle`. Clients in `familiar`
+        networks are not limited by address: behind one of them may stand a proxy, or an app with a large pool.
+        """
         if tls == "implicit" and tls_context is None:
             raise ValueError("A listener with implicit TLS needs a certificate")
         self.handler = handler
@@ -66,6 +71,7 @@ class Listener:
         self.tls_context = tls_context
         self.limits = limits or Limits()
         self.throttle = throttle or LoginThrottle()
+        self._familiar = tuple(familiar)
         self.buffer = memoryview(bytearray(READ_SIZE))
         self._host = host
         self._port = port
@@ -143,7 +149,13 @@ class Listener:
             return _STOPPING
         if len(self._connections) > self.limits.connections:
             return _TOO_MANY
-        return _TOO_MANY if self._by_address[ip] > self.limits.connections_an_address else None
+        if self._by_address[ip] > self.limits.connections_an_address and not self._is_familiar(ip):
+            return _TOO_MANY
+        return None
+
+    def _is_familiar(self, ip: str) -> bool:
+        address = ipaddress.ip_address(ip.partition("%")[0])
+        return any(address in network for network in self._familiar)
 
     def forget(self, connection: Connection) -> None:
         """The client is gone."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import errno
+import ipaddress
 import smtplib
 import socket
 import ssl
@@ -437,6 +438,12 @@ async def test_connections_are_limited(tmp_path: Path) -> None:
         await clients[0].rest()
         clients[0].writer.close()
         await asyncio.wait_for(run.keeper.gone.wait(), 10)
+
+
+async def test_familiar_clients_are_not_limited_by_address(tmp_path: Path) -> None:
+    networks = [ipaddress.ip_network("127.0.0.0/8")]
+    async with house(tmp_path, limits=Limits(connections_an_address=2), familiar=networks) as run:
+        assert len([await run.greeted() for _ in range(5)]) == 5
 
 
 @pytest.mark.parametrize(
