@@ -17,6 +17,7 @@ from mta.outbound.sign import BodyGone, NoKey, Prepared, Sender, Signer, Wanted
 from mta.protocol.address import Address
 from mta.protocol.outcome import Kind, Outcome, Trouble, TroubleKind, decide
 from mta.protocol.reply import Reply
+from mta.protocol.transfer import ConversionError
 from mta.protocol.verdict import BounceType, Rules, classify_reply
 
 LOCAL = "local"  # what a reply answers that we made ourselves
@@ -67,6 +68,8 @@ async def attempt(
         return Tried(local("deferred", 451, "4.7.0", str(error)), started, now_ms(), held=str(error))
     except BodyGone as error:
         return Tried(local("failed", 550, "5.6.0", str(error)), started, now_ms())
+    except ConversionError as error:
+        return Tried(local("bounced", 554, "5.6.3", str(error), "unknown", "protocol"), started, now_ms())
 
 
 def local(

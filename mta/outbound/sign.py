@@ -25,6 +25,7 @@ from mta.store.spool import Spool
 from mta.store.sqlite import Tx
 
 KEPT_SIGNED = 128  # signed header blocks at hand, for messages with many recipients
+KEPT_ENCODED = 4  # of them, with a re-encoded body, which may be 35 MB of disk; what is on the wire stays in any case
 KEPT_KEYS_S = 30  # a rotated key takes effect within this many seconds
 MAX_LINE = 998  # octets, RFC 5321 §4.5.3.1.6
 
@@ -110,9 +111,15 @@ class Signer:
         if task is None or (task.done() and not task.cancelled() and task.exception() is not None):
             task = asyncio.ensure_future(self._sign(body, sender.keys, fits))
             self._signed[key] = task
-            while len(self._signed) > KEPT_SIGNED:
-                self._signed.popitem(last=False)
+            self._forget_oldest()
         return await asyncio.shield(task)
+
+    def _forget_oldest(self) -> None:
+        encoded = [key for key in self._signed if not key[1]]
+        for key in encoded[:-KEPT_ENCODED]:
+            del self._signed[key]
+        while len(self._signed) > KEPT_SIGNED:
+            self._signed.popitem(last=False)
 
     async def _body(self, body_id: str) -> Body:
         body = await self._database.read(bodies.by_id, body_id)
@@ -156,12 +163,12 @@ class Signer:
 
     def _sign_encoded(self, body: Body, keys: tuple[SigningKey, ...], plain: Spool) -> Prepared:
         """In a thread: 7-bit form into a second spool, digest, signature."""
-        head, chunks = to_seven_bit(body.head, plain.chunks())
         encoded, digest = Spool(self._spool_dir), BodyDigest()
-        for chunk in chunks:
-            encoded.write(chunk)
-            digest.update(chunk)
-        plain.close()
+        with plain:
+            head, chunks = to_seven_bit(body.head, plain.chunks())
+            for chunk in chunks:
+                encoded.write(chunk)
+                digest.update(chunk)
         signed = sign(head, digest.digest(), keys, now_ms() // 1000) + head
 
         def content() -> Iterator[bytes]:

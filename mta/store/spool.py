@@ -71,6 +71,10 @@ class Spool:
         self._memory = bytearray()
         self.size = 0
 
+    def __del__(self) -> None:
+        """A descriptor that nobody can reach any more would hold its file on the disk for ever."""
+        self.close()
+
     def __enter__(self) -> Spool:
         return self
 
