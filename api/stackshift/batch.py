@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, field
 
-from api.addresses import One, mailbox
+from api.addresses import One, Several, mailbox
 from api.routing import Call, Routes, invalid
-from api.stackshift.send import SEND_BYTES, SendFields, idempotency_header, submission_of
+from api.stackshift.send import SEND_BYTES, SendFields, Simulation, Tracking, idempotency_header, submission_of
 from api.stackshift.shapes import MESSAGE_STATUS, Listed, Paging, Shape, moment, moment_or_none
+from api.stackshift.templates import SendTemplateRequest, template_submission
 from mta.accept.submission import Submission
-from mta.errors import PosthouseError, TooLarge
+from mta.errors import PosthouseError, TooLarge, Unavailable
 from mta.model import Batch, BatchItem
-from mta.protocol.mailboxes import Mailbox
 from mta.protocol.mime import Draft
 
+T = TypeVar("T")
 routes = Routes("batch")
 
 MAX_ITEMS = 1000
@@ -38,6 +39,30 @@ class BatchRequest(Shape):
     messages: Annotated[
         list[Any], Meta(min_length=1, max_length=MAX_ITEMS, description="bodies of POST /send without from")
     ]
+    send_at: str | None = None
+
+
+class TemplateRecipient(Shape):
+    to: Several
+    data: dict[str, Any] = field(default_factory=dict)
+    idempotency_key: str | None = None
+
+
+class BatchTemplateRequest(Shape):
+    """`recipients` are {to, data, idempotencyKey}; the rest is the same for all of them."""
+
+    template: str
+    from_: One = field(name="from")
+    recipients: Annotated[
+        list[Any], Meta(min_length=1, max_length=MAX_ITEMS, description="objects of to, data and idempotencyKey")
+    ]
+    version_id: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    stream: str = "transactional"
+    tracking: Tracking | None = None
+    simulation: Simulation | None = None
     send_at: str | None = None
 
 
@@ -80,24 +105,48 @@ async def send(call: Call, body: BatchRequest) -> BatchShape:
     author = mailbox(body.from_, "from")
     await call.control.accept.check_sender(call.principal, author[1])
     at = None if body.send_at is None else call.control.accept.send_time(body.send_at)
-    items: list[Submission | PosthouseError] = []
-    attached = 0
-    for index, each in enumerate(body.messages):
-        if index % AT_ONCE == 0:
-            await asyncio.sleep(0)
-        try:
-            submission = await _submission(call, each, index, author, at)
-            attached += attached_bytes(submission)
-            if attached > SEND_BYTES:
-                raise TooLarge(f"The attachments up to here have more than {SEND_BYTES} bytes; use another batch.")
-            items.append(submission)
-        except PosthouseError as error:
-            items.append(error)
-    return await accepted(call, items, at)
+
+    async def submission(given: Any, index: int) -> Submission:
+        message = _converted(given, BatchMessage)
+        return await submission_of(
+            call,
+            message,
+            author=author,
+            subject=message.subject,
+            html=message.html,
+            text=message.text,
+            idempotency_key=message.idempotency_key or _item_key(call, index),
+            scheduled_at=at,
+        )
+
+    return await _accept(call, body.messages, submission, at)
 
 
-async def accepted(call: Call, items: Sequence[Submission | PosthouseError], at: int | None) -> BatchShape:
-    return _batch(await call.control.accept.submit_batch(call.principal, items, at))
+@routes.post("/batch-template", scope="emails:send", status=202, limit=SEND_BYTES)
+async def send_template(call: Call, body: BatchTemplateRequest) -> BatchShape:
+    """Accept a message of one template for each of up to 1,000 recipients, with data of its own."""
+    await call.control.accept.check_sender(call.principal, mailbox(body.from_, "from")[1])
+    await call.control.templates.version(call.principal, body.template, body.version_id)
+    at = None if body.send_at is None else call.control.accept.send_time(body.send_at)
+
+    async def submission(given: Any, index: int) -> Submission:
+        recipient = _converted(given, TemplateRecipient)
+        request = SendTemplateRequest(
+            template=body.template,
+            from_=body.from_,
+            to=recipient.to,
+            data=recipient.data,
+            version_id=body.version_id,
+            headers=body.headers,
+            tags=body.tags,
+            metadata=body.metadata,
+            stream=body.stream,
+            tracking=body.tracking,
+            simulation=body.simulation,
+        )
+        return await template_submission(call, request, recipient.idempotency_key or _item_key(call, index), at)
+
+    return await _accept(call, body.recipients, submission, at)
 
 
 @routes.get("/batches", scope="emails:read")
@@ -127,30 +176,42 @@ async def cancel(call: Call, id: str) -> BatchShape:
     return _batch(await call.control.batches.cancel(call.principal, id))
 
 
-async def _submission(call: Call, given: Any, index: int, author: Mailbox, at: int | None) -> Submission:
+async def _accept(
+    call: Call, given: Sequence[Any], submission: Callable[[Any, int], Awaitable[Submission]], at: int | None
+) -> BatchShape:
+    """Every item as a submission or an error of its own, and all of them through the door at once."""
+    items: list[Submission | PosthouseError] = []
+    attached = 0
+    for index, each in enumerate(given):
+        if index % AT_ONCE == 0:
+            await asyncio.sleep(0)
+        try:
+            made = await submission(each, index)
+            attached += _attached_bytes(made)
+            if attached > SEND_BYTES:
+                raise TooLarge(f"The attachments up to here have more than {SEND_BYTES} bytes; use another batch.")
+            items.append(made)
+        except Unavailable:
+            raise
+        except PosthouseError as error:
+            items.append(error)
+    return _batch(await call.control.accept.submit_batch(call.principal, items, at))
+
+
+def _converted(given: Any, kind: type[T]) -> T:
     try:
-        message = msgspec.convert(given, BatchMessage)
+        return msgspec.convert(given, kind)
     except msgspec.ValidationError as error:
         raise invalid(error) from error
-    return await submission_of(
-        call,
-        message,
-        author=author,
-        subject=message.subject,
-        html=message.html,
-        text=message.text,
-        idempotency_key=message.idempotency_key or item_key(call, index),
-        scheduled_at=at,
-    )
 
 
-def attached_bytes(submission: Submission) -> int:
+def _attached_bytes(submission: Submission) -> int:
     """Assets make a small request large, once for every item."""
     assert isinstance(submission.content, Draft)
     return sum(len(each.content) for each in submission.content.attachments)
 
 
-def item_key(call: Call, index: int) -> str | None:
+def _item_key(call: Call, index: int) -> str | None:
     """An item without a key of its own gets one from the request's, so that the whole can be sent again."""
     key = idempotency_header(call)
     return None if key is None else f"{key}/{index}"

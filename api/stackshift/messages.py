@@ -10,6 +10,7 @@ from msgspec import field
 from api.addresses import key_of
 from api.routing import Call, Routes
 from api.stackshift.names import event_data, event_label, event_name
+from api.stackshift.send import Sent, idempotency_header, sent
 from api.stackshift.shapes import (
     MESSAGE_STATUS,
     RECIPIENT_STATUS,
@@ -21,7 +22,8 @@ from api.stackshift.shapes import (
     statuses,
 )
 from mta.control.messages import MessageView
-from mta.model import Attempt, Bounce, Delivery, Event
+from mta.model import Attempt, Bounce, Delivery, Event, Message
+from mta.protocol.mailboxes import parse_mailboxes
 
 routes = Routes("messages")
 
@@ -37,9 +39,10 @@ class TimelineQuery(Shape):
 
 
 class RecipientShape(Shape):
-    """One recipient's copy; `reason` says why it was not sent."""
+    """One recipient's copy; `type` is to, cc or bcc, `reason` says why it was not sent."""
 
     email: str
+    type: str
     status: str
     attempts: int
     code: int | None
@@ -165,6 +168,22 @@ async def get(call: Call, id: str) -> MessageShape:
     return _message(await call.control.messages.get(call.principal, id))
 
 
+@routes.post("/messages/{id}/cancel", scope="emails:send")
+async def cancel(call: Call, id: str) -> MessageShape:
+    """What is not on the wire yet goes nowhere any more; 409 `not_cancellable` where nothing is left to stop."""
+    return _message(await call.control.messages.cancel(call.principal, id))
+
+
+@routes.post("/messages/{id}/resend", scope="emails:send", status=202)
+async def resend(call: Call, id: str) -> Sent:
+    """The same mail to the same recipients once more, as a new message; 409 `body_expired` once its body is deleted.
+
+    A header Idempotency-Key makes a retry harmless.
+    """
+    accepted = await call.control.resend.again(call.principal, id, idempotency_header(call))
+    return sent(accepted)
+
+
 @routes.get("/messages/{id}/attempts", scope="emails:read")
 async def attempts(call: Call, id: str) -> Listed[AttemptShape]:
     """Every try at every recipient, oldest first."""
@@ -215,6 +234,7 @@ async def content(call: Call, id: str) -> ContentShape:
 
 def _message(view: MessageView) -> MessageShape:
     message = view.message
+    types = _types(message)
     return MessageShape(
         id=message.id,
         status=MESSAGE_STATUS[message.status],
@@ -230,7 +250,7 @@ def _message(view: MessageView) -> MessageShape:
         metadata=dict(message.metadata),
         size=message.size,
         test=message.test,
-        recipients=[_recipient(delivery) for delivery in view.deliveries],
+        recipients=[_recipient(delivery, types) for delivery in view.deliveries],
         created_at=moment(message.created_at),
         updated_at=moment(message.updated_at),
         scheduled_at=moment_or_none(message.scheduled_at),
@@ -238,9 +258,20 @@ def _message(view: MessageView) -> MessageShape:
     )
 
 
-def _recipient(delivery: Delivery) -> RecipientShape:
+def _types(message: Message) -> dict[str, str]:
+    """How each address is named in the message; who is in To is in no other list."""
+    hidden = dict.fromkeys((address.lower() for address in message.bcc), "bcc")
+    copies = dict.fromkeys((address.key for text in message.cc for _, address in parse_mailboxes(text).mailboxes), "cc")
+    if not copies:
+        return hidden
+    shown = dict.fromkeys((address.key for text in message.to for _, address in parse_mailboxes(text).mailboxes), "to")
+    return {**hidden, **copies, **shown}
+
+
+def _recipient(delivery: Delivery, types: Mapping[str, str]) -> RecipientShape:
     return RecipientShape(
         email=delivery.recipient,
+        type=types.get(delivery.recipient.lower(), "to"),
         status=RECIPIENT_STATUS[delivery.status],
         attempts=delivery.attempts,
         code=delivery.code,

@@ -8,6 +8,7 @@ from api.addresses import mailbox
 from api.routing import Call, Routes
 from api.stackshift.send import SEND_BYTES, SendRequest, idempotency_header, submission_of
 from api.stackshift.shapes import MESSAGE_STATUS, Listed, Paging, Shape, moment, moment_or_none
+from api.stackshift.templates import SendTemplateRequest, template_submission
 from mta.accept.submission import Submission
 from mta.errors import InvalidInput
 from mta.model import Message, MessageStatus
@@ -16,10 +17,12 @@ routes = Routes("scheduled")
 
 
 class ScheduledRequest(Shape):
-    """`sendAt` is RFC 3339 with a time zone, at most 90 days ahead; `message` is the body of POST /send."""
+    """`sendAt` is RFC 3339 with a time zone, at most 90 days ahead; either a `message`, the body of POST /send, or a
+    `template`, that of POST /send-template."""
 
     send_at: str
     message: SendRequest | None = None
+    template: SendTemplateRequest | None = None
 
 
 class ScheduledShape(Shape):
@@ -64,9 +67,11 @@ async def cancel(call: Call, id: str) -> ScheduledShape:
 
 
 async def _submission(call: Call, body: ScheduledRequest, at: int) -> Submission:
-    if body.message is None:
-        raise InvalidInput("Say what to send: message.", field="message")
-    message = body.message
+    message, template = body.message, body.template
+    if template is not None and message is None:
+        return await template_submission(call, template, template.idempotency_key or idempotency_header(call), at)
+    if message is None or template is not None:
+        raise InvalidInput("Say what to send: either message or template.", field="message")
     return await submission_of(
         call,
         message,

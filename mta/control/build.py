@@ -22,6 +22,7 @@ from mta.control.messages import Messages
 from mta.control.organizations import Organizations
 from mta.control.queue import Queue, QueueControl
 from mta.control.reputation import Reputation
+from mta.control.resend import Resend
 from mta.control.scheduled import Scheduled
 from mta.control.streams import Streams
 from mta.control.suppressions import Suppressions
@@ -62,6 +63,7 @@ class Control:
     bounces: Bounces
     inbound: InboundMail
     exports: Exports
+    resend: Resend
 
 
 def build(
@@ -96,6 +98,7 @@ def build(
         bounces=Bounces(database),
         inbound=InboundMail(database, resolver, settings, _door(database, resolver, secrets, settings)),
         exports=Exports(database, settings),
+        resend=Resend(database, accept, settings),
     )
 
 

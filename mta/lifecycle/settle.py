@@ -7,7 +7,7 @@ These functions run in the store's writer (`Database.write`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from config.settings import Suppression as Patience
@@ -129,6 +129,12 @@ def _diagnostic(done: Settlement) -> str:
     return " ".join(str(part) for part in (done.code, done.enhanced, done.reply) if part)
 
 
+def settle_and_complain(tx: Tx, done: Settlement) -> None:
+    """A simulated recipient takes the mail and reports it as spam."""
+    settle(tx, done)
+    settle(tx, replace(done, status=DeliveryStatus.COMPLAINED, attempt=None, relayed=False))
+
+
 def _tell(tx: Tx, done: Settlement) -> None:
     """The recipient's event and its counter."""
     queued, name = done.queued, RECIPIENT_EVENTS.get(done.status)
@@ -157,6 +163,8 @@ def _tell(tx: Tx, done: Settlement) -> None:
         data={key: value for key, value in data.items() if value is not None},
         at=done.at,
     )
+    if queued.simulation is not None and not queued.test:
+        return  # a simulator address says nothing of how real mail does
     events.count(
         tx,
         queued.organization_id,

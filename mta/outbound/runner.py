@@ -12,7 +12,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -21,7 +21,7 @@ from config.settings import Settings
 from mta import ids
 from mta.errors import Conflict, Unavailable
 from mta.ids import now_ms
-from mta.lifecycle.settle import Settlement, begin, recover, settle
+from mta.lifecycle.settle import Settlement, begin, recover, settle, settle_and_complain
 from mta.model import Attempt, DeliveryStatus, Lane, Queued
 from mta.net.smtp import ConnectionTrouble
 from mta.outbound.capture import CaptureSession
@@ -31,7 +31,7 @@ from mta.outbound.outage import Outages
 from mta.outbound.route import NoRoute, Route, Router, RouteUnknown
 from mta.outbound.sign import Signer
 from mta.outbound.site import Pace, Session, Site
-from mta.protocol import verp
+from mta.protocol import simulator, verp
 from mta.protocol.address import Address
 from mta.protocol.outcome import Outcome
 from mta.protocol.schedule import Schedule
@@ -197,6 +197,8 @@ class Runner:
 
     def _dispatch(self, queued: Queued) -> None:
         """To its site: at once where the route is known, in a task where the DNS must be asked."""
+        if plays := simulator.scenario(queued.recipient, self._settings.hostname):
+            queued = replace(queued, simulation=plays)
         if self._captures(queued):
             self._push(queued, self._site(CAPTURE, self._pace(None), self._open_capture))
             return
@@ -207,7 +209,7 @@ class Runner:
             self._spawn(self._route(queued))
 
     def _captures(self, queued: Queued) -> bool:
-        return queued.test or self._settings.outbound.capture
+        return queued.test or queued.simulation is not None or self._settings.outbound.capture
 
     async def _route(self, queued: Queued) -> None:
         try:
@@ -393,7 +395,12 @@ class Runner:
 
     def _settle(self, settlement: Settlement) -> None:
         """Off to the store; the claim is kept until it is there. The worker does not wait."""
-        future = self._database.submit(settle, settlement)
+        queued, write = settlement.queued, settle
+        if queued.simulation is not None and not queued.test:
+            settlement = replace(settlement, suppress=False)  # a simulator address can be used again
+        if queued.simulation == "complained" and settlement.status is DeliveryStatus.DELIVERED:
+            write = settle_and_complain
+        future = self._database.submit(write, settlement)
         future.add_done_callback(lambda done: self._settled(settlement, done))
 
     def _settled(self, settlement: Settlement, done: asyncio.Future[None]) -> None:

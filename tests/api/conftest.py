@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from api.app import create_app
-from config.settings import Settings, Store
+from config.settings import Api, Settings, Store
 from mta.accept.broadcast import WayOut
 from mta.accept.submit import Accept
 from mta.control.build import Control, build
@@ -54,7 +54,12 @@ class House:
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    settings = Settings(hostname="mail.posthouse.test", data_dir=tmp_path, store=Store(free_floor_bytes=0))
+    settings = Settings(
+        hostname="mail.posthouse.test",
+        data_dir=tmp_path,
+        store=Store(free_floor_bytes=0),
+        api=Api(public_url="https://mail.posthouse.test"),
+    )
     database = Database(tmp_path / "posthouse.sqlite", floor_bytes=0)
     await database.start()
     offered: list[Queued] = []
@@ -62,7 +67,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     with FakeDns({}) as dns:
         authenticator = Authenticator(database)
         secrets = Secrets(bytes(32))
-        way_out = WayOut(secrets.derive(unsubscribe.KEY), "https://mail.posthouse.test", "mail.posthouse.test")
+        way_out = WayOut(secrets.derive(unsubscribe.KEY), settings.api.public_url, "mail.posthouse.test")
         accept = Accept(database, settings, offered.extend, way_out)
         resolver = Resolver([dns.server], timeout=2)
         control = build(database, accept, authenticator, resolver, secrets, settings, IdleQueue())

@@ -142,3 +142,47 @@ async def test_a_scheduled_batch_is_taken_back_as_a_whole(house: House) -> None:
         sent = (await client.post("/v1/mail/batch", json={"from": FROM, "messages": [item()]})).json()["data"]
         late = await client.post(f"/v1/mail/batches/{sent['id']}/cancel")
         assert late.status_code == 409 and late.json()["error"]["code"] == "too_late"
+
+
+async def test_a_batch_of_a_template_has_data_for_each(house: House) -> None:
+    recipients = [
+        {"to": "bob@example.org", "data": {"name": "Bob"}},
+        {"to": "cy@example.org", "data": {}},
+        {"to": "no address", "data": {"name": "Eve"}},
+        {"to": "dee@example.org", "data": {"name": "Dee"}, "idempotencyKey": "dee"},
+    ]
+
+    def use() -> None:
+        client = StackShift(api_key=house.secret, mail_base_url=house.url + "/v1")
+        client.mail.templates.create(name="Welcome", slug="welcome", subject="Hi {{ name }}", text="Hello {{ name }}")
+        made = client.mail.batch.send_template(
+            template="welcome", from_=FROM, recipients=recipients, tags={"kind": "welcome"}
+        )
+        assert (made["messageCount"], made["acceptedCount"]) == (4, 2)
+        items = client.mail.batch.items(made["id"])["data"]
+        codes = [one["error"] and one["error"]["code"] for one in items]
+        assert codes == [None, "template_variables_missing", "invalid_recipient", None]
+        assert client.mail.messages.get(items[0]["id"])["subject"] == "Hi Bob"
+        assert client.mail.messages.get(items[3]["id"])["tags"] == {"kind": "welcome"}
+        at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        later = client.mail.scheduled.create(
+            sendAt=at, template={"template": "welcome", "to": "bob@example.org", "from": FROM, "data": {"name": "Bob"}}
+        )
+        assert (later["status"], later["subject"]) == ("scheduled", "Hi Bob")
+        with pytest.raises(StackShiftAPIError) as refused:
+            client.mail.batch.send_template(template="nowhere", from_=FROM, recipients=recipients)
+        assert refused.value.status_code == 404
+
+    await asyncio.to_thread(use)
+
+
+async def test_a_thousand_of_a_template_are_quick(house: House) -> None:
+    async with house.client() as client:
+        template = {"name": "W", "slug": "w", "subject": "Hi {{ n }}", "html": "<p>Hello {{ n }}</p>"}
+        assert (await client.post("/v1/mail/templates", json=template)).status_code == 201
+        recipients = [{"to": f"r{n}@example.org", "data": {"n": n}} for n in range(1000)]
+        start = time.monotonic()
+        body = {"template": "w", "from": FROM, "recipients": recipients}
+        answer = await client.post("/v1/mail/batch-template", json=body)
+        assert answer.json()["data"]["acceptedCount"] == 1000
+        assert time.monotonic() - start < 20

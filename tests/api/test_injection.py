@@ -1,0 +1,86 @@
+"""No text of a request becomes a header field or a recipient, whatever characters are in it."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.conftest import House
+
+EVIL = [
+    "x\r\nBcc: eve@evil.example\r\nX-Evil: 1",
+    "x\nBcc: eve@evil.example\nX-Evil: 1",
+    "x\rBcc: eve@evil.example\rX-Evil: 1",
+    "x\r\n\r\nX-Evil: body",
+    "x\x00Bcc: eve@evil.example",
+    "x\u2028Bcc: eve@evil.example\u2029X-Evil: 1",
+    "x\x85Bcc: eve@evil.example\x0bX-Evil: 1\x0c",
+    "=?utf-8?q?x=0D=0ABcc:_eve@evil.example=0D=0AX-Evil:_1?=",
+    "=?utf-8?b?eA0KQmNjOiBldmVAZXZpbC5leGFtcGxlDQpYLUV2aWw6IDE=?=",
+    "x>, <eve@evil.example",
+    'x", "eve" <eve@evil.example>, "y',
+]
+# Every string field of a send, with the place where the text goes.
+FIELDS: dict[str, Any] = {
+    "subject": lambda evil: {"subject": evil},
+    "html": lambda evil: {"html": evil},
+    "text": lambda evil: {"text": evil},
+    "to name": lambda evil: {"to": {"email": "bob@example.org", "name": evil}},
+    "to email": lambda evil: {"to": {"email": f"bob@example.org{evil}"}},
+    "to text": lambda evil: {"to": f"{evil} <bob@example.org>"},
+    "cc name": lambda evil: {"cc": [{"email": "bob@example.org", "name": evil}]},
+    "bcc text": lambda evil: {"bcc": [f"{evil} <bob@example.org>"]},
+    "reply name": lambda evil: {"replyTo": {"email": "bob@example.org", "name": evil}},
+    "from name": lambda evil: {"from": {"email": "ada@example.com", "name": evil}},
+    "from email": lambda evil: {"from": f"ada@example.com{evil}"},
+    "header value": lambda evil: {"headers": {"X-A": evil}},
+    "header name": lambda evil: {"headers": {f"X-A{evil}": "1"}},
+    "reply header": lambda evil: {"headers": {"In-Reply-To": evil}},
+    "unsubscribe header": lambda evil: {"headers": {"List-Unsubscribe": f"<{evil}>"}, "stream": "broadcast"},
+    "tag": lambda evil: {"tags": {"a": evil, evil: "b"}},
+    "metadata": lambda evil: {"metadata": {"a": evil, evil: "b"}},
+    "filename": lambda evil: {"attachments": [{"filename": evil, "content": "eA=="}]},
+    "content type": lambda evil: {"attachments": [{"filename": "a", "content": "eA==", "contentType": evil}]},
+    "content id": lambda evil: {"attachments": [{"filename": "a", "content": "eA==", "contentId": evil}], "html": "x"},
+    "stream": lambda evil: {"stream": evil},
+    "key": lambda evil: {"idempotencyKey": evil},
+    "asset": lambda evil: {"attachments": [{"assetId": evil}]},
+}
+PLAIN = {"from": "ada@example.com", "to": "bob@example.org", "subject": "Hi", "text": "Hello"}
+OURS = {
+    "received", "date", "message-id", "from", "to", "cc", "reply-to", "subject", "mime-version", "content-type",
+    "content-transfer-encoding", "list-unsubscribe", "list-unsubscribe-post", "in-reply-to",
+}  # fmt: skip
+
+
+async def ids_after(client: httpx.AsyncClient, way: str, body: dict[str, Any]) -> list[str]:
+    """Sends it one of the ways; the ids of the messages that came of it."""
+    if way == "send":
+        answer = await client.post("/v1/mail/send", json=body)
+    elif way == "scheduled":
+        at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        answer = await client.post("/v1/mail/scheduled", json={"sendAt": at, "message": body})
+    else:
+        item = {name: value for name, value in body.items() if name != "from"}
+        answer = await client.post("/v1/mail/batch", json={"from": body["from"], "messages": [item]})
+    assert answer.status_code in (202, 400, 404, 422), answer.text
+    listed = (await client.get("/v1/mail/messages")).json()["data"]["data"]
+    return [message["id"] for message in listed]
+
+
+@pytest.mark.parametrize("way", ["send", "scheduled", "batch"])
+@pytest.mark.parametrize("field", FIELDS)
+async def test_text_stays_text(house: House, field: str, way: str) -> None:
+    async with house.client() as client:
+        ids: list[str] = []
+        for evil in EVIL:
+            ids = await ids_after(client, way, {**PLAIN, **FIELDS[field](evil)})
+        for id in ids:
+            message = (await client.get(f"/v1/mail/messages/{id}")).json()["data"]
+            assert {one["email"] for one in message["recipients"]} == {"bob@example.org"}
+            content = (await client.get(f"/v1/mail/messages/{id}/content")).json()["data"]
+            names = {header["name"].lower() for header in content["headers"]}
+            names = {name for name in names if not name.startswith("x-a")}  # the app's own, as it wrote it
+            assert names <= OURS, json.dumps(content["headers"])
