@@ -43,6 +43,7 @@ FIRST_CHECK_MS: Final = (
     300_000  # who adds a domain publishes its records first; a "no such name" is remembered for long
 )
 BATCH: Final = 100  # domains read at once
+MAX_LOOKS: Final = 20  # domains looked up at once: whoever asks in a loop does not flood the DNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Domains:
         self._resolver = resolver
         self._secrets = secrets
         self._settings = settings
+        self._looks = asyncio.Semaphore(MAX_LOOKS)
 
     async def create(self, organization_id: str, name: str, *, trusted: bool = False) -> DomainView:
         """A new domain; `trusted` is the operator's word for it. Raises InvalidInput, Conflict."""
@@ -110,7 +112,8 @@ class Domains:
         to be another organization's by now.
         """
         domain, keys = await self._database.read(_owned, organization_id, id)
-        checks = await inspect(domain, keys, self._settings, self._resolver)
+        async with self._looks:
+            checks = await inspect(domain, keys, self._settings, self._resolver)
         now = ids.now_ms()
         return self._view(
             *await self._database.write(_keep_checks, organization_id, id, checks, self._settings, now, patient)

@@ -1,5 +1,6 @@
 """DKIM keys change without losing mail: with TXT records, behind CNAME records into the operator's zone, by force."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -257,6 +258,19 @@ async def test_a_recheck_finds_what_changed_and_says_so(house: House) -> None:
     failed = [event for event in await house.control.events.recent(10) if event.type == "domain.failed"]
     assert len(failed) == 1
     assert failed[0].data["domain"] == "example.net" and "ownership" in failed[0].data["checks"]
+
+
+async def test_the_recheck_runs_by_itself(house: House) -> None:
+    made = await house.control.domains.create(house.organization_id, "example.net")
+    publish(house, made)
+    await house.database.write(stored.check_at, made.domain.id, 0)
+    running = Recheck(house.control.domains, house.database, house.settings, turn_s=0)
+    running.start()
+    async with asyncio.timeout(20):
+        async for event in house.control.events.follow(0, house.organization_id, "domain.verified"):
+            if event is not None and event.resource_id == made.domain.id:
+                break
+    await running.close()
 
 
 @pytest.mark.parametrize(
