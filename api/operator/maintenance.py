@@ -1,4 +1,4 @@
-"""`posthouse backup`: the daemon copies its own store, so that one process owns it at any time."""
+"""`posthouse backup` and `doctor`: the daemon copies its own store, so that one process owns it at any time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from api.routing import Call, Routes
+from mta.control.host_checks import Finding
 
 routes = Routes("maintenance")
 
@@ -25,6 +26,22 @@ class BackupMade(msgspec.Struct):
     path: str
     size: int
     removed: list[str]
+
+
+class DoctorRequest(msgspec.Struct):
+    """`network`: the DNS and other servers may be asked."""
+
+    network: bool = True
+
+
+class Found(msgspec.Struct):
+    findings: list[Finding]
+
+
+@routes.post("/doctor")
+async def examine(call: Call, body: DoctorRequest) -> Found:
+    """What keeps mail from arriving, and the way out."""
+    return Found(await call.control.doctor.examine(network=body.network))
 
 
 @routes.post("/backup", status=201)

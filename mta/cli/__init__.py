@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from mta.cli import backup, dns, domains, init, keys, messages, orgs, queue, serve
+from mta.cli import backup, dns, doctor, domains, init, keys, messages, orgs, queue, serve
 from mta.errors import PosthouseError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("serve")(serve.serve)
 app.command("check-config")(serve.check_config)
 app.command("send")(messages.send)
 app.command("tail")(messages.tail)
+app.command("doctor")(doctor.doctor)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("classify")(messages.classify)

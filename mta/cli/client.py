@@ -25,6 +25,7 @@ Who may open the socket is the operator; there is no key. The daemon's half is `
 | POST /operator/send | org or key, from, to, cc, subject, text, html | id, status, deliveries |
 | POST /operator/submit | message (base64), sender, recipients, org, notify, ret, envid | id, status |
 | GET  /operator/mailq | | page of Delivery with its message's size and sender |
+| POST /operator/doctor | network | findings: check, level (ok, warn, fail), text, fix |
 | POST /operator/backup | path (absolute), keep | path, size, removed |
 | GET  /operator/events | org, type, limit, follow | Events, one JSON object a line |
 

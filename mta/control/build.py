@@ -11,6 +11,7 @@ from mta.control.analytics import Analytics
 from mta.control.assets import Assets
 from mta.control.batches import Batches
 from mta.control.bounces import Bounces
+from mta.control.doctor import Doctor
 from mta.control.domains import Domains
 from mta.control.events import Events
 from mta.control.exports import Exports
@@ -51,6 +52,7 @@ class Control:
     queue: QueueControl
     templates: Templates
     maintenance: Maintenance
+    doctor: Doctor
     streams: Streams
     unsubscribes: Unsubscribes
     scheduled: Scheduled
@@ -86,6 +88,7 @@ def build(
         queue=QueueControl(database, queue),
         templates=Templates(database),
         maintenance=Maintenance(database),
+        doctor=Doctor(settings, database),
         streams=Streams(database),
         unsubscribes=Unsubscribes(database, secrets),
         scheduled=Scheduled(database, queue),
