@@ -3,14 +3,22 @@
 What it answers stands at the head of `mta.cli.client`.
 """
 
-from api.operator import events, maintenance, provisioning, queue, send, submit
+from api.operator import events, maintenance, provisioning, queue, send, submit, suppressions
 from api.ops import PLAIN_ERROR, plain_error
 from api.routing import Surface
 
 SURFACE = Surface(
     name="operator",
     mounts=("/operator",),
-    resources=(provisioning.routes, queue.routes, send.routes, events.routes, submit.routes, maintenance.routes),
+    resources=(
+        provisioning.routes,
+        queue.routes,
+        send.routes,
+        events.routes,
+        suppressions.routes,
+        submit.routes,
+        maintenance.routes,
+    ),
     present_error=plain_error,
     error_schema=PLAIN_ERROR,
 )

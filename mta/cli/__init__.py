@@ -10,7 +10,19 @@ import sys
 
 import typer
 
-from mta.cli import backup, dns, doctor, domains, init, keys, messages, orgs, queue, serve
+from mta.cli import (
+    backup,
+    dns,
+    doctor,
+    domains,
+    init,
+    keys,
+    messages,
+    orgs,
+    queue,
+    serve,
+    suppressions,
+)
 from mta.errors import PosthouseError
 
 app = typer.Typer(
@@ -34,6 +46,7 @@ app.add_typer(keys.app, name="key")
 app.add_typer(domains.app, name="domain")
 app.add_typer(dns.app, name="dns")
 app.add_typer(queue.app, name="queue")
+app.add_typer(suppressions.app, name="suppression")
 
 
 def main() -> None:

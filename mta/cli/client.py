@@ -27,6 +27,9 @@ Who may open the socket is the operator; there is no key. The daemon's half is `
 | GET  /operator/mailq | | page of Delivery with its message's size and sender |
 | POST /operator/doctor | network | findings: check, level (ok, warn, fail), text, fix |
 | POST /operator/backup | path (absolute), keep | path, size, removed |
+| GET  /operator/suppressions | org, email, reason | page of Suppression |
+| POST /operator/suppressions | org, email, reason | Suppression |
+| DELETE /operator/suppressions/{id} | org | Suppression |
 | GET  /operator/events | org, type, limit, follow | Events, one JSON object a line |
 
 Page: `{"data": [...], "next_cursor": "..." or null}`; asked with `limit` (1 to 100) and `cursor`.

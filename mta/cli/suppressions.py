@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import typer
 
-from mta.cli.client import Json
+from mta.cli.client import Client, Json
 from mta.cli.offline import operate
 from mta.cli.options import AsJson, ConfigFile, Org, settings_for
 from mta.cli.output import note, print_json, print_rows
@@ -25,9 +25,9 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """What is suppressed, and why."""
-    wanted = {key: value for key, value in {"email": email, "reason": reason}.items() if value}
     rows = operate(
-        settings_for(config), lambda daemon: list(daemon.pages("/operator/suppressions", org=org, **wanted))
+        settings_for(config),
+        lambda daemon: list(daemon.pages("/operator/suppressions", org=org, email=email, reason=reason)),
     )
     print_rows(rows, COLUMNS, as_json, empty="Nothing is suppressed.")
 
@@ -53,23 +53,22 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Let mail go to an address again."""
-    settings = settings_for(config)
+    gone = operate(settings_for(config), lambda daemon: _delete(daemon, org, id_or_email))
+    if not gone:
+        note(f"{id_or_email} is not suppressed.")
+        raise typer.Exit(1)
+    for each in gone:
+        if as_json:
+            print_json(each)
+        else:
+            note(f"Mail goes to {each['email']} again.")
+
+
+def _delete(daemon: Client, org: str, id_or_email: str) -> list[Json]:
     ids = [id_or_email]
     if "@" in id_or_email:
-        found = operate(
-            settings, lambda daemon: list(daemon.pages("/operator/suppressions", org=org, email=id_or_email))
-        )
-        ids = [each["id"] for each in found]
-        if not ids:
-            note(f"{id_or_email} is not suppressed.")
-            raise typer.Exit(1)
-    for id in ids:
-        path = f"/operator/suppressions/{quote(id, '')}"
-        gone = operate(settings, lambda daemon, path=path: daemon.delete(path, org=org))  # type: ignore[misc]
-        if as_json:
-            print_json(gone)
-        else:
-            note(f"Mail goes to {gone['email']} again.")
+        ids = [each["id"] for each in daemon.pages("/operator/suppressions", org=org, email=id_or_email)]
+    return [daemon.delete(f"/operator/suppressions/{quote(id, '')}", org=org) for id in ids]
 
 
 def _show(found: Json, as_json: bool) -> None:

@@ -160,3 +160,20 @@ def test_a_forged_report_settles_nothing(peers: Peers) -> None:
     assert code == 550 and b"5.1.1" in text
     assert peers.mail.messages.get(id)["status"] == "sent"
     assert peers.mail.bounces.list()["data"] == []
+
+
+def test_the_operator_suppresses_and_lets_through(daemon: Daemon) -> None:
+    daemon.cli("suppression", "add", "Bob@example.net", "--reason", "blocked")
+    listed = daemon.cli("suppression", "list", "--email", "bob@EXAMPLE.net")
+    assert "bob@example.net" in listed.stdout and "blocked" in listed.stdout
+    key = daemon.key()
+    with smtplib.SMTP("127.0.0.1", daemon.smtp) as smtp:
+        smtp.starttls()
+        smtp.login("any", key)
+        smtp.mail("app@example.org")
+        code, text = smtp.rcpt("bob@example.net")
+        assert code == 550 and text.startswith(b"5.7.1") and b"it is blocked" in text
+        assert "again" in daemon.cli("suppression", "delete", "bob@example.net").stderr
+        assert smtp.rcpt("bob@example.net")[0] == 250
+    refused = daemon.cli("suppression", "delete", "bob@example.net", check=False)
+    assert refused.returncode == 1 and "is not suppressed" in refused.stderr
