@@ -82,9 +82,9 @@ def dkimpy_says(message: bytes) -> bool:
     return dkim.DKIM(message).verify(dnsfunc=lambda name, timeout=5: RECORDS[name.decode().rstrip(".")].encode())
 
 
-def opendkim_says(messages: dict[str, bytes], directory: Path) -> dict[str, str]:
+def opendkim_says(messages: dict[str, bytes], directory: Path, records: dict[str, str] = RECORDS) -> dict[str, str]:
     """Its verdict for each message, as it prints it."""
-    (directory / "keys").write_text("".join(f"{name} {value}\n" for name, value in RECORDS.items()))
+    (directory / "keys").write_text("".join(f"{name} {value}\n" for name, value in records.items()))
     (directory / "conf").write_text(f"Mode v\nTestPublicKeys {directory / 'keys'}\nSyslog no\n")
     verdicts = {}
     for number, (name, message) in enumerate(messages.items()):
