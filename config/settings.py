@@ -176,6 +176,16 @@ class Retention(Section, frozen=True):
     idempotency_s: Count = 86_400
 
 
+class Otp(Section, frozen=True):
+    """`[otp]`: one-time codes."""
+
+    expires_s: Count = 600
+    max_expires_s: Count = 86_400
+    max_attempts: Count = 5
+    sends: Count = 5
+    sends_window_s: Count = 600
+
+
 class Suppression(Section, frozen=True):
     """`[suppression]`: when soft bounces add up to a suppressed address."""
 
@@ -261,6 +271,7 @@ class Settings(Section, frozen=True):
     outbound: Outbound = Outbound()
     webhooks: Webhooks = Webhooks()
     retention: Retention = Retention()
+    otp: Otp = Otp()
     suppression: Suppression = Suppression()
     reputation: Reputation = Reputation()
     warmup: Warmup = Warmup()

@@ -307,7 +307,13 @@ async def serve(settings: Settings, welcome: Welcome | None = None) -> None:
         if welcome is not None:
             await welcome(parts.control, settings)
         control, retention = parts.control, Retention(parts.database, settings)
-        works = (_watchdog(notifier), control.reputation.run(), control.exports.run(), retention.run())
+        works = (
+            _watchdog(notifier),
+            control.reputation.run(),
+            control.exports.run(),
+            control.otp.run(),
+            retention.run(),
+        )
         background = [asyncio.create_task(work) for work in works]
         await stop.wait()
         parts.accepting.clear()

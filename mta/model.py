@@ -419,6 +419,45 @@ class TemplateVersion:
     created_at: int
 
 
+class OtpStatus(StrEnum):
+    """Where a one-time code stands; the first two are open, the others final."""
+
+    CREATED = "created"
+    SENT = "sent"
+    VERIFIED = "verified"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELED = "canceled"
+
+
+@dataclass(frozen=True, slots=True)
+class OtpChallenge:
+    """A one-time code sent to an address for a purpose: a keyed hash of it, never the code. `reason` says why it ended."""
+
+    id: str
+    organization_id: str
+    test: bool
+    email: str
+    email_key: str
+    purpose: str
+    status: OtpStatus
+    reason: str | None
+    hash: bytes
+    code_length: int
+    attempts: int
+    max_attempts: int
+    message_id: str
+    metadata: Mapping[str, Any]
+    created_at: int
+    expires_at: int
+    sent_at: int | None = None
+    verified_at: int | None = None
+
+    @property
+    def open(self) -> bool:
+        return self.status in (OtpStatus.CREATED, OtpStatus.SENT)
+
+
 @dataclass(frozen=True, slots=True)
 class InboundDomain:
     """A domain that an organization receives mail for. `status` and `found` are what its MX said when last looked at."""

@@ -24,6 +24,7 @@ from mta.policy import senders, streams, suppression
 from mta.protocol.address import Address
 from mta.protocol.mime import Draft
 from mta.store.database import Database
+from mta.store.sqlite import Tx
 
 # What is larger is prepared in a thread, for it would hold up the event loop. Measured: 0.12 ms for a message of 5 KB,
 # 0.7 ms for 100 KB, 2 ms for 64 KB of a draft's text; a header block may hold a thousand addresses, each 12 µs.
@@ -52,19 +53,22 @@ class Accept:
         self._way_out = way_out
         self._clock = clock
 
-    async def submit(self, principal: Principal, submission: Submission) -> Accepted:
+    async def submit(
+        self, principal: Principal, submission: Submission, *, beside: Callable[[Tx, Accepted], None] | None = None
+    ) -> Accepted:
         """Accepts one message for its recipients; it survives power loss when this returns.
 
         A draft for several recipients of a broadcast stream becomes a message for each, all or none. Raises InvalidInput,
         Unprocessable (`recipient_suppressed`: all of them), Forbidden, TooLarge, Conflict, LimitReached, StorageFull or
-        Unavailable; then there is no message.
+        Unavailable; then there is no message. `beside` stores what belongs to one message in the same transaction; what
+        it raises undoes both.
         """
         self.check_room()
         _check_simulation(principal, submission)
         if await self._goes_apart(principal, submission):
             return await self._submit_apart(principal, submission)
         prepared = await self._prepare(submission)
-        entered = await self._database.write(enter, principal, prepared, self._settings, self._way_out)
+        entered = await self._database.write(_enter, principal, prepared, self._settings, self._way_out, beside)
         if entered.accepted is None:
             raise suppression.refusal(entered.refused)
         self._offer_due([entered])
@@ -156,6 +160,20 @@ class Accept:
         if _is_small(submission):
             return prepare(submission, hostname=hostname, limits=limits, now=now)
         return await asyncio.to_thread(prepare, submission, hostname=hostname, limits=limits, now=now)
+
+
+def _enter(
+    tx: Tx,
+    principal: Principal,
+    prepared: Prepared,
+    settings: Settings,
+    way_out: WayOut,
+    beside: Callable[[Tx, Accepted], None] | None,
+) -> Entered:
+    entered = enter(tx, principal, prepared, settings, way_out)
+    if beside is not None and entered.accepted is not None:
+        beside(tx, entered.accepted)
+    return entered
 
 
 def _check_simulation(principal: Principal, submission: Submission) -> None:

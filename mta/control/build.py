@@ -21,6 +21,7 @@ from mta.control.limits import SendingLimits
 from mta.control.maintenance import Maintenance
 from mta.control.messages import Messages
 from mta.control.organizations import Organizations
+from mta.control.otp import Otp
 from mta.control.queue import Queue, QueueControl
 from mta.control.reputation import Reputation
 from mta.control.resend import Resend
@@ -51,6 +52,7 @@ class Control:
     events: Events
     queue: QueueControl
     templates: Templates
+    otp: Otp
     maintenance: Maintenance
     doctor: Doctor
     streams: Streams
@@ -87,6 +89,7 @@ def build(
         events=Events(database),
         queue=QueueControl(database, queue),
         templates=Templates(database),
+        otp=Otp(database, accept, secrets, settings),
         maintenance=Maintenance(database),
         doctor=Doctor(settings, database),
         streams=Streams(database),

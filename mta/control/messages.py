@@ -18,7 +18,7 @@ from mta.lifecycle import settle
 from mta.lifecycle.states import PENDING
 from mta.model import Attempt, Bounce, Delivery, DeliveryStatus, Event, Message, MessageStatus, Page, Principal
 from mta.protocol.headers import HeaderError, parse
-from mta.store import bodies, bounces, deliveries, events, messages
+from mta.store import bodies, bounces, deliveries, events, messages, otp
 from mta.store.database import Database
 from mta.store.sqlite import Tx
 
@@ -147,6 +147,10 @@ def _raw(tx: Tx, message: Message) -> tuple[bytes, bytes | None, list[bytes], in
     while (chunk := bodies.chunk(tx, body.id, len(chunks))) is not None:
         chunks.append(chunk)
     captured = deliveries.captures(tx, message.id)
+    if not captured and otp.by_message(tx, message.id) is not None:
+        raise NotFound(
+            f"Message {message.id} carries a one-time code; what it says is never shown.", code="content_hidden"
+        )
     return body.head, captured[0][2] if captured else None, chunks, message.size
 
 

@@ -13,9 +13,9 @@ from typing import Any, Final
 from config.settings import Suppression as Patience
 from mta import ids
 from mta.errors import Conflict
-from mta.lifecycle import notices
+from mta.lifecycle import notices, otp
 from mta.lifecycle.states import PENDING, may_become, roll_up
-from mta.model import Attempt, Bounce, DeliveryStatus, Message, MessageStatus, Queued
+from mta.model import Attempt, Bounce, DeliveryStatus, Lane, Message, MessageStatus, Queued
 from mta.store import bounces, deliveries, events, messages, suppressions
 from mta.store.sqlite import Tx
 
@@ -120,6 +120,8 @@ def settle(tx: Tx, done: Settlement) -> None:
         host=done.host,
     )
     _roll_up(tx, queued.message_id, done.at)
+    if queued.lane is Lane.OTP:
+        otp.delivery_ended(tx, queued.message_id, done.status, done.reason, done.at)
 
 
 def _diagnostic(done: Settlement) -> str:
@@ -289,6 +291,8 @@ def move(tx: Tx, delivery_ids: Sequence[str], status: DeliveryStatus, now: int, 
         if target in (DeliveryStatus.HELD, DeliveryStatus.CANCELLED):
             _tell_moved(tx, message, delivery.recipient, delivery.id, target, reason, now)
         _roll_up(tx, delivery.message_id, now)
+        if delivery.lane is Lane.OTP:
+            otp.delivery_ended(tx, delivery.message_id, target, reason, now)
         moved.append(id)
     return moved
 

@@ -9,8 +9,10 @@ import pytest
 from api import stackshift
 from api.routing import Route, Surface
 from api.stackshift import assets
+from mta.control.otp import Wanted
 from mta.control.rendering import Source
 from mta.model import Principal
+from mta.protocol.address import parse_address
 from tests.api.conftest import House
 
 ROUTES = [
@@ -31,6 +33,7 @@ class Things:
     scheduled: str
     batches: str
     templates: str
+    otp: str
     assets: str
     events: str
     suppressions: str
@@ -58,8 +61,11 @@ async def things_of(house: House) -> Things:
     events = await house.control.events.page(Principal(house.organization_id))
     export = await house.control.exports.create(Principal(house.organization_id))
     await house.control.exports.work()
+    wanted = Wanted(parse_address("a@example.org"), "login")
+    code = (await house.control.otp.send(Principal(house.organization_id), wanted)).id
     return Things(
         exports=export.id,
+        otp=code,
         assets=assets,
         scheduled=scheduled,
         batches=batches,
