@@ -24,7 +24,9 @@ _TAIL = "AND id < :before ORDER BY id DESC LIMIT :limit"
 PAGE = f"SELECT {COLUMNS} FROM otp_challenges WHERE {_OWN} {_TAIL}"
 PAGE_BY_STATUS = f"SELECT {COLUMNS} FROM otp_challenges WHERE {_OWN} AND status = :status {_TAIL}"
 PAGE_BY_ADDRESS = f"SELECT {COLUMNS} FROM otp_challenges WHERE {_TO} {_TAIL}"
-NEWEST = f"SELECT {COLUMNS} FROM otp_challenges WHERE {_TO} AND purpose = :purpose ORDER BY id DESC LIMIT 1"
+NEWEST = f"""
+    SELECT {COLUMNS} FROM otp_challenges WHERE {_TO} AND purpose = :purpose
+    ORDER BY status IN ('created', 'sent') DESC, id DESC LIMIT 1"""
 SINCE = f"""
     SELECT created_at FROM otp_challenges WHERE {_TO} AND purpose = :purpose AND id > :after ORDER BY id LIMIT :limit"""
 OPEN = f"""
@@ -97,7 +99,7 @@ def by_message(tx: Tx, message_id: str) -> OtpChallenge | None:
 
 
 def newest(tx: Tx, organization_id: str, test: bool, email_key: str, purpose: str) -> OtpChallenge | None:
-    """The one that counts: a new code takes the place of the older."""
+    """The one that counts: the open one (a new code ends the older), else the newest."""
     row = tx.one(NEWEST, organization_id=organization_id, test=int(test), email_key=email_key, purpose=purpose)
     return challenge(row) if row else None
 
