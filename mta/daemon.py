@@ -23,6 +23,7 @@ import uvloop
 from starlette.types import ASGIApp
 
 from api.app import create_app
+from api.webhook_formats import FORMATS
 from config.rules import load_rules
 from config.secret_key import read_secret_key
 from config.settings import Listener as ListenerSettings
@@ -30,11 +31,14 @@ from config.settings import Settings, host_port
 from mta.accept.broadcast import WayOut
 from mta.accept.submit import Accept
 from mta.control.build import Control, build
+from mta.control.dispatch import Dispatcher
 from mta.control.recheck import Recheck
 from mta.control.retention import Retention
+from mta.control.webhook_call import Caller
 from mta.errors import ConfigError
 from mta.model import Principal
 from mta.net.dns import Resolver
+from mta.net.http import HttpClient
 from mta.net.smtp import Timeouts
 from mta.net.tls import ServerTls
 from mta.notify import Notifier
@@ -82,6 +86,7 @@ class Parts:
     accept: Accept
     authenticator: Authenticator
     notices: Notices
+    dispatcher: Dispatcher
     tls: ServerTls | None = None
     listeners: list[Listener] = field(default_factory=list)
     accepting: asyncio.Event = field(default_factory=asyncio.Event)  # set while every listener accepts
@@ -159,9 +164,22 @@ def _parts(settings: Settings, database: Database, secrets: Secrets) -> Parts:
     )
     way_out = WayOut(secrets.derive(unsubscribe.KEY), settings.api.public_url, settings.bounce_domain)
     accept = Accept(database, settings, runner.offer, way_out)
-    control = build(database, accept, authenticator, resolver, secrets, settings, runner)
+    hooks = settings.webhooks
+    http = HttpClient(resolver, allow_private=hooks.allow_private, timeout_s=hooks.timeout_s)
+    caller = Caller(http, secrets, FORMATS)
+    control = build(database, accept, authenticator, resolver, secrets, settings, runner, caller)
     notices = Notices(database, settings, runner.offer)
-    return Parts(settings, database, runner, signer, control, accept, authenticator, notices)
+    return Parts(
+        settings,
+        database,
+        runner,
+        signer,
+        control,
+        accept,
+        authenticator,
+        notices,
+        Dispatcher(database, caller, settings),
+    )
 
 
 async def _listener(settings: Settings, wanted: ListenerSettings, parts: Parts, throttle: LoginThrottle) -> Listener:
@@ -286,6 +304,7 @@ async def serve(settings: Settings, welcome: Welcome | None = None) -> None:
         await parts.control.organizations.ensure_default()
         await parts.runner.start()
         parts.notices.start()
+        await parts.dispatcher.start()
         stack.push_async_callback(_drain, parts)
         recheck = Recheck(parts.control.domains, parts.database, settings)
         recheck.start()
@@ -338,6 +357,7 @@ async def _drain(parts: Parts) -> None:
     if parts.listeners:
         await asyncio.gather(*(listener.close(DRAIN_S / 3) for listener in parts.listeners))
     await parts.notices.close()
+    await parts.dispatcher.drain(DRAIN_S / 6)
     await parts.runner.drain(DRAIN_S / 2)
     await parts.signer.close()
 

@@ -545,6 +545,67 @@ class Export:
 
 
 @dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where an organization wants its events. `event_types` are the names it asked for, `matches` ours ("*": all).
+
+    `failures` counts those in a row since `failing_since`; until `next_at` the endpoint is left alone. The secrets are
+    sealed; the old one signs too until `old_secret_until`. `reason` says why it is disabled.
+    """
+
+    id: str
+    organization_id: str
+    test: bool
+    url: str
+    description: str
+    status: str
+    reason: str
+    format: str
+    event_types: tuple[str, ...]
+    matches: tuple[str, ...]
+    secret: bytes
+    old_secret: bytes | None
+    old_secret_until: int
+    failures: int
+    failing_since: int | None
+    next_at: int
+    last_success_at: int | None
+    last_failure_at: int | None
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookDelivery:
+    """One event on its way to one webhook; `resource` is what keeps its events in order."""
+
+    id: str
+    webhook_id: str
+    event_id: str
+    event_type: str
+    resource: str
+    status: str
+    attempts: int
+    next_at: int
+    created_at: int
+    updated_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookAttempt:
+    """One call. `cause` is None where it was taken; else address, name, connection, tls, timeout, status or event."""
+
+    id: str
+    delivery_id: str
+    webhook_id: str
+    number: int
+    started_at: int
+    duration_ms: int
+    status_code: int | None
+    cause: str | None
+    error: str
+    response: str
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """One page of a list, newest first; `next_cursor` is the id to go on from, None at the end."""
 

@@ -19,6 +19,7 @@ from api.stackshift import (
     streams,
     suppressions,
     templates,
+    webhooks,
 )
 
 SURFACE = Surface(
@@ -41,6 +42,7 @@ SURFACE = Surface(
         inbound.routes,
         exports.routes,
         otp.routes,
+        webhooks.routes,
     ),
     present_error=shapes.error,
     error_schema=shapes.ERROR,

@@ -30,6 +30,8 @@ from mta.control.streams import Streams
 from mta.control.suppressions import Suppressions
 from mta.control.templates import Templates
 from mta.control.unsubscribes import Unsubscribes
+from mta.control.webhook_call import Caller
+from mta.control.webhooks import Webhooks
 from mta.inbound.authenticate import Verifier
 from mta.inbound.receive import Inbound
 from mta.inbound.recipients import Names
@@ -68,6 +70,7 @@ class Control:
     inbound: InboundMail
     exports: Exports
     resend: Resend
+    webhooks: Webhooks
 
 
 def build(
@@ -78,6 +81,7 @@ def build(
     secrets: Secrets,
     settings: Settings,
     queue: Queue,
+    caller: Caller,
 ) -> Control:
     return Control(
         accept=accept,
@@ -105,6 +109,7 @@ def build(
         inbound=InboundMail(database, resolver, settings, _door(database, resolver, secrets, settings)),
         exports=Exports(database, settings),
         resend=Resend(database, accept, settings),
+        webhooks=Webhooks(database, caller, settings.webhooks),
     )
 
 

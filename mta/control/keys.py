@@ -25,6 +25,8 @@ SCOPES: Final[Mapping[str, str]] = {
     "emails:read": "read messages, their events, attempts and bounces",
     "domains:read": "read sending domains and their records",
     "domains:write": "add, verify and delete sending domains",
+    "webhooks:read": "read webhooks, their deliveries and diagnosis",
+    "webhooks:write": "add, change, delete, replay and try webhooks, and see their secrets",
 }
 LIVE_PREFIX = "sspat_"
 TEST_PREFIX = "sspat_test_"

@@ -67,6 +67,7 @@ class Database:
         self._local = threading.local()
         self._reader_connections: list[apsw.Connection] = []
         self._peeker: apsw.Connection | None = None
+        self._listener: Callable[[set[str]], None] | None = None
         self._lock_file: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.unclean = False  # the last owner did not close the store
@@ -143,6 +144,10 @@ class Database:
             log.error("read failed", error=str(error))
             raise Unavailable("The store cannot be read at the moment; try again.") from error
 
+    def listen(self, listener: Callable[[set[str]], None]) -> None:
+        """`listener` hears, in the event loop, what transactions announced (`Tx.announce`), after their commit."""
+        self._listener = listener
+
     def room(self) -> bool:
         """False: free disk space is under the floor, so nothing new may be accepted."""
         checked, room = self._floor_known
@@ -187,8 +192,9 @@ class Database:
                 except queue.Empty:
                     break
             if jobs:
+                tx = Tx(connection)
                 try:
-                    answers = _run_batch(connection, jobs)
+                    answers = _run_batch(connection, tx, jobs)
                 except Exception as error:
                     log.error("commit failed", error=repr(error), jobs=len(jobs))
                     answers = [(future, _unavailable(error), True) for _, _, future in jobs]
@@ -196,6 +202,8 @@ class Database:
                 assert self._loop is not None
                 try:
                     self._loop.call_soon_threadsafe(_answer, answers)
+                    if tx.announced and self._listener is not None:
+                        self._loop.call_soon_threadsafe(self._listener, tx.announced)
                 except RuntimeError:  # the loop is gone: nobody waits any more
                     pass
             if job is None:
@@ -231,9 +239,8 @@ class Database:
             self._checkpointing.release()
 
 
-def _run_batch(connection: apsw.Connection, jobs: list[Job]) -> list[tuple[Any, Any, bool]]:
+def _run_batch(connection: apsw.Connection, tx: Tx, jobs: list[Job]) -> list[tuple[Any, Any, bool]]:
     """Each job in a savepoint, one commit; answers are (future, value or error, is error)."""
-    tx = Tx(connection)
     answers: list[tuple[Any, Any, bool]] = []
     connection.execute("BEGIN IMMEDIATE")
     try:

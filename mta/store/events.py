@@ -7,7 +7,7 @@ from typing import Any
 
 from mta import ids
 from mta.model import Event
-from mta.store import counters
+from mta.store import counters, outbox
 from mta.store.sqlite import Row, Tx, from_json, to_json
 
 COLUMNS = "id, organization_id, test, type, resource_type, resource_id, message_id, recipient, data, created_at"
@@ -80,6 +80,7 @@ def add(
         data=to_json(data) if data else "{}",
         now=now,
     )
+    outbox.enqueue(tx, organization_id, test, id, type, (resource_type, resource_id), now)
     return id
 
 

@@ -30,10 +30,11 @@ def from_json(text: str) -> Any:
 class Tx:
     """One transaction, as repositories see it: named parameters in, plain tuples out."""
 
-    __slots__ = ("_execute",)
+    __slots__ = ("_execute", "announced")
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._execute = connection.execute
+        self.announced: set[str] = set()
 
     def run(self, sql: str, **parameters: Any) -> None:
         """A statement without rows."""
@@ -45,6 +46,10 @@ class Tx:
 
     def all(self, sql: str, **parameters: Any) -> list[Row]:
         return list(self._execute(sql, parameters))
+
+    def announce(self, id: str) -> None:
+        """Once this is durable, whoever listens (`Database.listen`) hears of `id`; at worst, for nothing."""
+        self.announced.add(id)
 
     def each(self, sql: str, **parameters: Any) -> Iterator[Row]:
         """Row by row, for what is too large to hold at once."""

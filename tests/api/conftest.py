@@ -12,13 +12,16 @@ import pytest
 import uvicorn
 
 from api.app import create_app
+from api.webhook_formats import FORMATS
 from config.settings import Api, Settings, Store
 from mta.accept.broadcast import WayOut
 from mta.accept.submit import Accept
 from mta.control.build import Control, build
 from mta.control.queue import IdleQueue
+from mta.control.webhook_call import Caller
 from mta.model import Queued
 from mta.net.dns import Resolver
+from mta.net.http import HttpClient
 from mta.policy.authentication import Authenticator
 from mta.protocol import unsubscribe
 from mta.store.database import Database
@@ -70,13 +73,15 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         way_out = WayOut(secrets.derive(unsubscribe.KEY), settings.api.public_url, "mail.posthouse.test")
         accept = Accept(database, settings, offered.extend, way_out)
         resolver = Resolver([dns.server], timeout=2)
-        control = build(database, accept, authenticator, resolver, secrets, settings, IdleQueue())
+        caller = Caller(HttpClient(resolver, timeout_s=2), secrets, FORMATS)
+        control = build(database, accept, authenticator, resolver, secrets, settings, IdleQueue(), caller)
         organization = await control.organizations.ensure_default()
         _, secret = await control.keys.create(organization.id, "first")
         await control.domains.create(organization.id, "example.com", trusted=True)
         app = create_app(control, settings, ready=lambda: ready[0])
         async with serving(app) as url:
             yield House(control, settings, database, dns, url, organization.id, secret, ready, offered)
+        await caller.close()
     await database.close()
 
 

@@ -40,6 +40,8 @@ class Things:
     inbound_domains: str
     inbound_messages: str
     exports: str
+    webhooks: str
+    webhook_deliveries: str
 
 
 BODIES: dict[str, Any] = {"test-send": {"to": "bob@example.org"}}  # by the last part of the path, where {} does not do
@@ -83,7 +85,16 @@ async def _incoming(house: House) -> dict[str, str]:
     receiving = await house.control.inbound.create(owner, "in.example.com")
     came = await house.control.inbound.ingest(mail, None, ["help@in.example.com"])
     suppressed = await house.control.suppressions.create(owner, "no@example.org")
-    return {"suppressions": suppressed.id, "inbound_domains": receiving.id, "inbound_messages": came.stored[0]}
+    hook = (await house.control.webhooks.create(owner, "https://hooks.example.net/", ["*"], ["*"])).webhook.id
+    event = (await house.control.events.page(owner, limit=1)).items[0].id
+    (sent,) = await house.control.webhooks.replay(owner, hook, [event], None)
+    return {
+        "suppressions": suppressed.id,
+        "inbound_domains": receiving.id,
+        "inbound_messages": came.stored[0],
+        "webhooks": hook,
+        "webhook_deliveries": sent.id,
+    }
 
 
 @pytest.mark.parametrize(("surface", "mount", "route"), ROUTES, ids=[f"{m}{r.path}.{r.method}" for _, m, r in ROUTES])
@@ -91,12 +102,15 @@ async def test_another_organizations_id_is_not_found(house: House, surface: Surf
     resource = f"{mount}{route.path}".removeprefix("/api").split("/")[2 if surface is assets.SURFACE else 3]
     if resource == "inbound":
         resource = "_".join(route.path.split("/")[1:3])
-    own = getattr(await things_of(house), resource)
+    things = await things_of(house)
+    own = getattr(things, resource.replace("-", "_"))
     pattern = f"{mount}{route.path}".replace("{attachment_id}", "0")
     if "{version_id}" in pattern:
         version = await house.control.templates.version(Principal(house.organization_id), own)
         pattern = pattern.replace("{version_id}", version.id)
     body = BODIES.get(route.path.rpartition("/")[2], {}) if route.body else None
+    if route.path.endswith("/replay"):
+        body = {"eventIds": [things.events]}
     stranger = await house.key(organization_id=(await house.control.organizations.create("other")).id)
     answers = []
     async with house.client(stranger) as client:
