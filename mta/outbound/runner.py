@@ -1,8 +1,7 @@
-"""The queue's engine: takes what was accepted or falls due to its site, and settles what comes back.
+"""The queue's engine: takes what was accepted or falls due to its site.
 
-Claims live in memory: one process owns the queue. A fresh message comes straight from accept (`offer`); what does not
-fit in memory, waits for a retry or was left by a crash is fetched from the store when it is due. A settlement that the
-store cannot take (full disk) is kept and tried again, its delivery stays claimed: it must not go out twice.
+A fresh message comes straight from accept (`offer`); what does not fit in memory, waits for a retry or was left by a
+crash is fetched from the store when it is due. What comes back goes to `settling`.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,46 +16,36 @@ from typing import Any
 import structlog
 
 from config.settings import Settings
-from mta import ids
-from mta.errors import Conflict, Unavailable
+from mta.errors import Unavailable
 from mta.ids import now_ms
-from mta.lifecycle.settle import Settlement, begin, recover, settle, settle_and_complain
-from mta.model import Attempt, DeliveryStatus, Lane, Queued
+from mta.lifecycle.settle import Settlement, begin, recover
+from mta.model import DeliveryStatus, Lane, Queued
 from mta.net.smtp import ConnectionTrouble
 from mta.outbound.capture import CaptureSession
+from mta.outbound.claims import Claims
 from mta.outbound.connector import Connector
 from mta.outbound.deliver import DeliverySession, SmtpSession, Tried, attempt, local, of_trouble
-from mta.outbound.outage import Outages
 from mta.outbound.route import NoRoute, Route, Router, RouteUnknown
+from mta.outbound.settling import Settler
 from mta.outbound.sign import Signer
 from mta.outbound.site import Pace, Session, Site
 from mta.protocol import simulator, verp
 from mta.protocol.address import Address
 from mta.protocol.outcome import Outcome
-from mta.protocol.schedule import Schedule
 from mta.protocol.verdict import Rules
-from mta.store import deliveries, events
+from mta.store import deliveries
 from mta.store.database import Database
-from mta.store.sqlite import Tx
 
 log = structlog.get_logger("outbound")
 
 SITE_QUEUE = 1000  # deliveries of one site in memory, at most
 DOMAINS_A_PAGE = 500
 LOOK_AGAIN_MS = 30_000  # however quiet it is, the store is asked this often
-SETTLE_AGAIN_S = 1.0
+BEGIN_AGAIN_S = 1.0
 FILL_EVERY_S = 0.02  # the store is asked at most this often, however many wake the filler
-SIMULATED_DELAY_MS = 60_000
 CAPTURE = "capture"
 SHOWN_DOMAINS = 100
 DAY_MS = 86_400_000
-
-_STATUS = {
-    "delivered": DeliveryStatus.DELIVERED,
-    "deferred": DeliveryStatus.DEFERRED,
-    "bounced": DeliveryStatus.BOUNCED,
-    "failed": DeliveryStatus.FAILED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +86,12 @@ class Runner:
         self._rules = rules
         self._verp_key = verp_key
         self._clock = clock
-        self._jitter = jitter
-        retry = settings.retry
-        self._schedule = Schedule(retry.schedule_s, retry.jitter_percent, retry.greylist_s)
+        self._settler = Settler(
+            database, settings, site_of=self._site_name, done=self._stored, jitter=jitter, clock=clock
+        )
         self._sites: dict[str, Site] = {}
         self._site_of: dict[str, str] = {}  # recipient domain to site, as last routed
-        self._outages = Outages()
-        self._claimed: set[str] = set()
-        self._claims: Counter[str] = Counter()  # of them, by recipient domain
+        self._claims = Claims(settings.outbound.deliveries_in_memory)
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._filler: asyncio.Task[None] | None = None
@@ -125,10 +111,10 @@ class Runner:
     def offer(self, fresh: Iterable[Queued]) -> None:
         """Deliveries that were made durable a moment ago; what does not fit stays in the store until there is room."""
         for queued in fresh:
-            if self._draining or not self._claim(queued):
+            if self._draining or not self._claims.take(queued):
                 self._left(queued.recipient.domain)
             elif queued.next_at > self._clock():
-                self._release([queued])
+                self._claims.release([queued])
                 self.wake()
             else:
                 self._dispatch(queued)
@@ -154,7 +140,7 @@ class Runner:
 
     def explain(self, delivery_id: str) -> dict[str, Any]:
         """What is known in memory of a delivery, as `lines` of sentences."""
-        claimed = delivery_id in self._claimed
+        claimed = delivery_id in self._claims
         return {"lines": ["It is in memory, on the wire or next in its site's queue."] if claimed else []}
 
     def _view(self, site: Site) -> SiteView:
@@ -179,21 +165,13 @@ class Runner:
         else:
             self.wake()
 
-    def _claim(self, queued: Queued) -> bool:
-        if queued.delivery_id in self._claimed or len(self._claimed) >= self._settings.outbound.deliveries_in_memory:
-            return False
-        self._claimed.add(queued.delivery_id)
-        self._claims[queued.recipient.domain] += 1
-        return True
+    def _site_name(self, domain: str) -> str:
+        return self._site_of.get(domain, "")
 
-    def _release(self, released: list[Queued]) -> None:
-        for queued in released:
-            if queued.delivery_id in self._claimed:
-                domain = queued.recipient.domain
-                self._claimed.remove(queued.delivery_id)
-                self._claims[domain] -= 1
-                if not self._claims[domain]:
-                    del self._claims[domain]
+    def _stored(self, settlement: Settlement) -> None:
+        self._claims.release([settlement.queued])
+        if settlement.next_at is not None:
+            self.wake()
 
     def _dispatch(self, queued: Queued) -> None:
         """To its site: at once where the route is known, in a task where the DNS must be asked."""
@@ -241,7 +219,7 @@ class Runner:
         if self._draining or site.backed_off or len(site.queue) >= SITE_QUEUE:
             site.domains.add(queued.recipient.domain)
             site.more = True
-            self._release([queued])
+            self._claims.release([queued])
         else:
             site.push(queued)
 
@@ -254,7 +232,7 @@ class Runner:
                 open_session=open_session,
                 deliver=self._deliver,
                 unreachable=self._unreachable,
-                released=self._release,
+                released=self._claims.release,
                 hungry=self.wake,
             )
         return site
@@ -288,7 +266,7 @@ class Runner:
             if not isinstance(error, Unavailable):
                 log.exception("delivery failed by our own fault", delivery=queued.delivery_id)
             tried = Tried(local("deferred", 451, "4.3.0", "Internal trouble; it is tried again."), now_ms(), now_ms())
-        self._settle(self._settlement(queued, tried))
+        self._settler.settle_try(queued, tried)
         return tried.outcome.scope not in ("site", "session") or tried.outcome.kind == "delivered"
 
     async def _begin(self, queued: Queued) -> bool:
@@ -299,8 +277,8 @@ class Runner:
         except Exception as error:  # nothing has happened yet: it is found in the store again
             if not isinstance(error, Unavailable):
                 log.exception("delivery could not be begun", delivery=queued.delivery_id)
-            await asyncio.sleep(SETTLE_AGAIN_S)
-        self._release([queued])
+            await asyncio.sleep(BEGIN_AGAIN_S)
+        self._claims.release([queued])
         return False
 
     def _reverse_path(self, queued: Queued, return_path: str) -> Address | None:
@@ -315,105 +293,13 @@ class Runner:
         now = self._clock()
         log.warning("site backs off", domain=queued.recipient.domain, ms=backoff_ms, error=trouble.text)
         if await self._begin(queued):
-            self._settle(self._settlement(queued, Tried(outcome, now, now)))
+            self._settler.settle_try(queued, Tried(outcome, now, now))
         self.wake()
 
     async def _settle_local(self, queued: Queued, outcome: Outcome) -> None:
         now = self._clock()
         if await self._begin(queued):
-            self._settle(self._settlement(queued, Tried(outcome, now, now)))
-
-    def _settlement(self, queued: Queued, tried: Tried) -> Settlement:
-        outcome, reply, now = tried.outcome, tried.outcome.reply, self._clock()
-        status, next_at, reason = _STATUS[outcome.kind], None, tried.held
-        if tried.held:
-            status = DeliveryStatus.HELD
-        elif status is DeliveryStatus.DEFERRED:
-            next_at = self._next_at(queued, outcome, now)
-            if next_at is None:
-                status, reason = DeliveryStatus.FAILED, "expired"
-        bounced = status is DeliveryStatus.BOUNCED and reply is not None
-        # A mailbox that was full until the message expired has bounced, softly; a dead connection says nothing of it.
-        full = status is DeliveryStatus.FAILED and outcome.type == "soft" and outcome.trouble is None
-        return Settlement(
-            queued,
-            status,
-            now,
-            attempt=self._attempt(queued, tried, status),
-            next_at=next_at,
-            code=reply.code if reply else None,
-            enhanced=reply.enhanced if reply else None,
-            reply=reply.text if reply else None,
-            reason=reason,
-            host=tried.host,
-            bounce_type=outcome.type if bounced or full else None,
-            bounce_category=outcome.reason,
-            suppress=self._suppresses(queued, outcome, now),
-            patience=self._settings.suppression,
-            relayed=tried.relayed,
-        )
-
-    def _suppresses(self, queued: Queued, outcome: Outcome, now: int) -> bool:
-        """False where the site refuses everybody all of a sudden; the first time, its event."""
-        site = self._site_of.get(queued.recipient.domain, "")
-        if not site or outcome.reply is None or outcome.kind not in ("delivered", "bounced"):
-            return True
-        if self._outages.answered(site, outcome.type == "hard", now):
-            log.warning("site refuses everybody; its bounces suppress nobody", site=site)
-            data = {"site": site, "domain": queued.recipient.domain, "reply": outcome.reply.text}
-            self._database.post(_tell_held, queued, site, data, now)
-        return not self._outages.held(site)
-
-    def _next_at(self, queued: Queued, outcome: Outcome, now: int) -> int | None:
-        if queued.simulation == "delayed":
-            return now + SIMULATED_DELAY_MS
-        return self._schedule.next_attempt(
-            queued.attempts + 1, now, queued.expires_at, self._jitter(), outcome.reply, outcome.reason
-        )
-
-    def _attempt(self, queued: Queued, tried: Tried, status: DeliveryStatus) -> Attempt:
-        reply = tried.outcome.reply
-        return Attempt(
-            id=ids.new("att", tried.started_at),
-            delivery_id=queued.delivery_id,
-            message_id=queued.message_id,
-            organization_id=queued.organization_id,
-            number=queued.attempts + 1,
-            recipient=str(queued.recipient),
-            started_at=tried.started_at,
-            ended_at=tried.ended_at,
-            outcome=status.value,
-            host=tried.host,
-            address=tried.address,
-            source_address=None,
-            tls=tried.tls,
-            code=reply.code if reply else None,
-            enhanced=reply.enhanced if reply else None,
-            reply=str(reply) if reply else "",
-            dialogue=tried.dialogue,
-        )
-
-    def _settle(self, settlement: Settlement) -> None:
-        """Off to the store; the claim is kept until it is there. The worker does not wait."""
-        queued, write = settlement.queued, settle
-        if queued.simulation is not None and not queued.test:
-            settlement = replace(settlement, suppress=False)  # a simulator address can be used again
-        if queued.simulation == "complained" and settlement.status is DeliveryStatus.DELIVERED:
-            write = settle_and_complain
-        future = self._database.submit(write, settlement)
-        future.add_done_callback(lambda done: self._settled(settlement, done))
-
-    def _settled(self, settlement: Settlement, done: asyncio.Future[None]) -> None:
-        error = None if done.cancelled() else done.exception()
-        if isinstance(error, Unavailable):
-            log.error("settlement waits for the store", delivery=settlement.queued.delivery_id, error=error.message)
-            asyncio.get_running_loop().call_later(SETTLE_AGAIN_S, self._settle, settlement)
-            return
-        if error is not None and not isinstance(error, Conflict):
-            log.error("settlement failed", delivery=settlement.queued.delivery_id, exc_info=error)
-        self._release([settlement.queued])
-        if settlement.next_at is not None:
-            self.wake()
+            self._settler.settle_try(queued, Tried(outcome, now, now))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -453,8 +339,10 @@ class Runner:
     async def _fill(self) -> None:
         """Every domain with due mail, each as far as its site has room; sites that back off are passed over."""
         await self._expire()
-        for key in [key for key, site in self._sites.items() if site.quiet]:
-            del self._sites[key]
+        for site in [site for site in self._sites.values() if site.quiet]:
+            del self._sites[site.key]
+            for domain in site.domains:
+                self._site_of.pop(domain, None)
         after = ""
         while domains := await self._database.read(deliveries.pending_domains, after, DOMAINS_A_PAGE):
             for domain in domains:
@@ -465,7 +353,7 @@ class Runner:
 
     def _room(self, domain: str) -> int:
         site = self._sites.get(self._site_of.get(domain, ""))
-        free = self._settings.outbound.deliveries_in_memory - len(self._claimed)
+        free = self._claims.free
         if site is None:
             return min(free, SITE_QUEUE)
         if site.backed_off or len(site.queue) > SITE_QUEUE // 2:
@@ -475,10 +363,10 @@ class Runner:
     async def _fill_domain(self, domain: str, room: int) -> None:
         for lane in Lane:
             # Those that are claimed already are still pending in the store until they are begun: look past them
-            limit = room + self._claims[domain]
+            limit = room + self._claims.of(domain)
             found = await self._database.read(deliveries.due, domain, lane, self._clock(), limit)
             for queued in found:
-                if room and self._claim(queued):
+                if room and self._claims.take(queued):
                     room -= 1
                     self._dispatch(queued)
             if not room:
@@ -490,16 +378,12 @@ class Runner:
         now = self._clock()
         expired: Sequence[Queued] = await self._database.read(deliveries.expired, now, SITE_QUEUE)
         for queued in expired:
-            if self._claim(queued):
+            if self._claims.take(queued):
                 view = self.site_of(queued.recipient.domain)
                 text = (view and view.trouble) or "No try succeeded before the message expired."
-                self._settle(
+                self._settler.settle(
                     Settlement(queued, DeliveryStatus.FAILED, now, enhanced="4.4.7", reply=text, reason="expired")
                 )
-
-
-def _tell_held(tx: Tx, queued: Queued, site: str, data: dict[str, str], now: int) -> None:
-    events.add(tx, queued.organization_id, "suppression.held", "site", site, test=queued.test, data=data, at=now)
 
 
 def _as_delivery_session(session: Session) -> DeliverySession:
