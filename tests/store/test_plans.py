@@ -19,6 +19,7 @@ from mta.store import (
     inbound,
     messages,
     notices,
+    retention,
     standings,
     streams,
     suppressions,
@@ -32,6 +33,9 @@ LARGE = re.compile(
 )
 
 QUERIES: list[Callable[[Tx], Any]] = [
+    lambda tx: retention.ended_bodies(tx, "", "x", 2),
+    lambda tx: retention.old_events(tx, "o", False, "x", 2),
+    lambda tx: retention.old_attempts(tx, "", "x", 2),
     lambda tx: messages.page(tx, "o", False, limit=2),
     lambda tx: messages.page(tx, "o", False, limit=2, before="x", status=MessageStatus.SENT),
     lambda tx: messages.page(tx, "o", False, limit=2, sender="a@b"),
