@@ -199,6 +199,9 @@ class Runner:
             # The domain is a site of its own until somebody knows better
             site = self._site(f"dns:{queued.recipient.domain}", self._pace(None), self._no_route(str(error)))
             self._push(queued, site)
+        except Exception:
+            log.exception("routing failed by our own fault", domain=queued.recipient.domain)
+            self._claims.release([queued])  # it is found in the store again
         else:
             self._push_to(route, queued)
 

@@ -28,6 +28,7 @@ from mta.store.sqlite import Tx
 log = structlog.get_logger("outbound")
 
 SETTLE_AGAIN_S = 1.0
+SETTLE_AFTER_FAULT_S = 60.0  # a fault of ours: the delivery must not go out again, so it waits for a repair
 SIMULATED_DELAY_MS = 60_000
 
 _STATUS = {
@@ -80,12 +81,14 @@ class Settler:
 
     def _settled(self, settlement: Settlement, done: asyncio.Future[None]) -> None:
         error = None if done.cancelled() else done.exception()
-        if isinstance(error, Unavailable):
-            log.error("settlement waits for the store", delivery=settlement.queued.delivery_id, error=error.message)
-            asyncio.get_running_loop().call_later(SETTLE_AGAIN_S, self.settle, settlement)
-            return
         if error is not None and not isinstance(error, Conflict):
-            log.error("settlement failed", delivery=settlement.queued.delivery_id, exc_info=error)
+            ours = not isinstance(error, Unavailable)
+            log.error(
+                "settlement waits", delivery=settlement.queued.delivery_id, error=str(error), exc_info=ours and error
+            )
+            wait_s = SETTLE_AFTER_FAULT_S if ours else SETTLE_AGAIN_S
+            asyncio.get_running_loop().call_later(wait_s, self.settle, settlement)
+            return
         self._done(settlement)
 
     def _settlement(self, queued: Queued, tried: Tried) -> Settlement:

@@ -61,7 +61,13 @@ def open_connection(path: Path, *, read_only: bool = False) -> apsw.Connection:
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     connection = apsw.Connection(str(path), flags=flags, statementcachesize=300)
     connection.set_busy_timeout(10_000)
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "temp_store=MEMORY", "cache_size=-32000"):
+    for pragma in (
+        "journal_mode=WAL",
+        "journal_size_limit=67108864",
+        "synchronous=FULL",
+        "temp_store=MEMORY",
+        "cache_size=-32000",
+    ):
         connection.execute(f"PRAGMA {pragma}")
     if read_only:
         connection.execute("PRAGMA query_only=1")
