@@ -236,7 +236,7 @@ class Otp:
         self._check_sends(tx, made)
         made = replace(made, message_id=accepted.message_id)
         otp.add(tx, made)
-        tell(tx, made, "otp.created", made.created_at, {"expires_at": made.expires_at})
+        tell(tx, made, "otp.created", self._clock(), {"expires_at": made.expires_at})
         for older in otp.still_open(tx, made):
             _cancel(tx, older, made.created_at, "superseded")
         return made
