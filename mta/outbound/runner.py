@@ -318,15 +318,16 @@ class Runner:
         while True:
             self._wake.clear()
             wait_ms = LOOK_AGAIN_MS
+            backing_off = self._back_offs()
             try:
                 await self._fill()
                 now = self._clock()
                 due = await self._database.read(deliveries.next_due, now)
                 if due is not None:
                     wait_ms = min(wait_ms, max(50, due - now))
-                backoffs = [site.backoff_until for site in self._sites.values() if site.backed_off]
-                if backoffs:
-                    wait_ms = min(wait_ms, max(50, int((min(backoffs) - time.monotonic()) * 1000)))
+                # Those that ended meanwhile too: their mail was passed over
+                for until in [*backing_off, *self._back_offs()]:
+                    wait_ms = min(wait_ms, max(50, int((until - time.monotonic()) * 1000)))
             except Unavailable as error:
                 log.error("the queue cannot be read", error=error.message)
                 wait_ms = 1000
@@ -338,6 +339,10 @@ class Runner:
                 await asyncio.sleep(FILL_EVERY_S)
             except TimeoutError:
                 pass
+
+    def _back_offs(self) -> list[float]:
+        """When the sites that back off are to be probed (monotonic seconds)."""
+        return [site.backoff_until for site in self._sites.values() if site.backed_off]
 
     async def _fill(self) -> None:
         """Every domain with due mail, each as far as its site has room; sites that back off are passed over."""
