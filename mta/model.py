@@ -591,7 +591,8 @@ class WebhookDelivery:
 
 @dataclass(frozen=True, slots=True)
 class WebhookAttempt:
-    """One call. `cause` is None where it was taken; else address, name, connection, tls, timeout, status or event."""
+    """One call. `cause` is None where it was taken; else address, name, connection, tls, timeout, status, event (no
+    longer kept) or internal."""
 
     id: str
     delivery_id: str

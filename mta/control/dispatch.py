@@ -36,6 +36,7 @@ AT_ONCE_ENDPOINT: Final = 10  # calls to one endpoint
 AT_ONCE: Final = 100  # calls in all
 LONGEST_PAUSE_MS: Final = 1_800_000  # an endpoint is probed at least this often, whatever its deliveries wait for
 GONE: Final = 410
+NOT_ITS_FAULT: Final = ("event", "internal")  # causes that say nothing about the endpoint
 PURGE_S: Final = 3600
 
 
@@ -149,7 +150,9 @@ class Dispatcher:
             items = iter(plan.items)
             webhook = plan.webhook
             workers = min(AT_ONCE_ENDPOINT, len(plan.items))
-            await asyncio.gather(*(self._send_each(webhook, items) for _ in range(workers)))
+            async with asyncio.TaskGroup() as group:  # no call outlives this round
+                for _ in range(workers):
+                    group.create_task(self._send_each(webhook, items))
 
     async def _send_each(self, webhook: Webhook, items: Iterator[Item]) -> None:
         """One of the endpoint's workers; a failure ends the round for all of them."""
@@ -167,10 +170,18 @@ class Dispatcher:
         else:
             async with self._calls:
                 started = self._clock()
-                answer = await self._caller.call(webhook, item.event, item.message, item.delivery.attempts)
+                answer = await self._call(webhook, item.event, item)
         return await self._database.write(
             record, item.delivery.id, answer, started, self._clock(), self._settings, self._chance()
         )
+
+    async def _call(self, webhook: Webhook, event: Event, item: Item) -> Answer:
+        """An event that we cannot put into a call is tried again later, and does not stand in the way of the others."""
+        try:
+            return await self._caller.call(webhook, event, item.message, item.delivery.attempts)
+        except Exception as error:
+            log.error("a webhook call could not be made", webhook=webhook.id, event_id=event.id, exc_info=error)
+            return Answer(None, "internal", "The call could not be made; the log of the server says why.", "", 0)
 
 
 def _plan(tx: Tx, id: str, now: int) -> Plan:
@@ -215,7 +226,7 @@ def record(
     outbox.update(tx, delivery.id, FAILED if last else PENDING, attempts, next_at, now)
     facts = _facts(delivery, attempts, answer) | {"final": last, **({} if last else {"next_at": next_at})}
     tell(tx, webhook, "webhook.delivery.failed", now, **facts)
-    if answer.cause == "event":
+    if answer.cause in NOT_ITS_FAULT:
         return True
     _endpoint_failed(tx, webhook, answer, started, now, settings, chance)
     return False
@@ -226,7 +237,8 @@ def _endpoint_failed(
 ) -> None:
     """The endpoint waits; it is disabled where it is gone, or where nothing but failures came for too long."""
     last = webhook.last_failure_at or 0
-    if webhook.failures and last > started:  # another call of the same moment has counted this trouble already
+    counted = webhook.failures and last > started  # another call of the same moment has counted this trouble already
+    if counted and answer.status != GONE:
         return
     streak = webhook.failing_since is not None and now - last < settings.disable_after_s * 1000
     since = webhook.failing_since if streak and webhook.failing_since is not None else now

@@ -42,6 +42,7 @@ ADVICE: Final = {
     "tls": "The certificate is not good for that name. Renew it, with its whole chain, from a public authority.",
     "timeout": "The endpoint is too slow. Answer 2xx as soon as the event is stored, and do the work afterwards.",
     "status": "The endpoint answers, but not with 2xx. Look at the response and at its own log.",
+    "internal": "The trouble is on our side: ask the operator of this server to look at its log.",
     "event": "The event was deleted before it could be sent: it was older than the retention allows.",
 }
 

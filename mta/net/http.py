@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -65,7 +66,7 @@ class HttpClient:
         start = time.monotonic()
         try:
             target = parse_web_address(url, allow_private=self._allow_private)
-            status, text, retry_after = await self._call(target.url, body, headers)
+            status, text, wait = await self._call(target.url, body, headers)
         except Exception as error:
             cause, sentence = self._explain(error)
             return Answer(None, cause, sentence, "", _since(start))
@@ -74,7 +75,7 @@ class HttpClient:
         sentence = f"It answered {status}."
         if 300 <= status < 400:
             sentence = f"It answered {status}: redirects are not followed."
-        return Answer(status, "status", sentence, text, _since(start), retry_after)
+        return Answer(status, "status", sentence, text, _since(start), wait)
 
     async def close(self) -> None:
         if self._session is not None:
@@ -88,9 +89,7 @@ class HttpClient:
                 read += chunk
             if not response.content.at_eof():
                 response.close()  # the rest is not wanted, and so the connection is of no more use
-            asked = response.headers.get("retry-after", "")
-            retry_after = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 9 else None
-            return response.status, _plain(read), retry_after
+            return response.status, _plain(read), retry_after(response.headers.get("retry-after", ""), time.time())
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -152,6 +151,19 @@ def _found(host: str, port: int, address: str) -> ResolveResult:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     flags = socket.AI_NUMERICHOST
     return ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=flags)
+
+
+def retry_after(text: str, now: float) -> int | None:
+    """The seconds that a Retry-After asks for (RFC 9110 §10.2.3: a number or a date); None where it says neither.
+
+    `now` is epoch seconds; a date that has passed is 0.
+    """
+    if text.isascii() and text.isdigit():
+        return int(text[:9])
+    try:
+        return max(0, round(parsedate_to_datetime(text).timestamp() - now))
+    except (ValueError, OverflowError):
+        return None
 
 
 def _since(start: float) -> int:

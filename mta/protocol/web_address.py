@@ -57,7 +57,7 @@ def parse_web_address(text: str, *, allow_private: bool = False) -> WebAddress:
         raise WebAddressError(f"A URL has at most {MAX_URL} characters, none of them a blank or a backslash.")
     try:
         parts = urlsplit(text)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        port = parts.port if parts.port is not None else 443 if parts.scheme == "https" else 80
     except ValueError as error:
         raise WebAddressError(f"This is no URL: {error}.") from error
     if parts.scheme not in ("http", "https"):

@@ -19,16 +19,18 @@ from mta.store import (
     inbound,
     messages,
     notices,
+    outbox,
     retention,
     standings,
     streams,
     suppressions,
+    webhooks,
 )
 from mta.store.database import Database
 from mta.store.sqlite import Row, Tx
 
 LARGE = re.compile(
-    r"SCAN (messages|deliveries|events|attempts|bounces|bodies|batch\w+|streams|suppressions|inbound_\w+|[mdebi])\b"
+    r"SCAN (messages|deliveries|events|attempts|bounces|bodies|batch\w+|streams|suppressions|inbound_\w+|webhook_\w+|before|[mdebi])\b"
     r"(?!.*USING (COVERING )?INDEX)"
 )
 
@@ -89,6 +91,19 @@ QUERIES: list[Callable[[Tx], Any]] = [
     lambda tx: exports.lines(tx, "o", False, "", "~", 2),
     lambda tx: standings.in_force(tx, "o", "d"),
     lambda tx: standings.listing(tx, "o", False, 2),
+    lambda tx: webhooks.page(tx, "o", False, 2, "~"),
+    lambda tx: outbox.enqueue(tx, "o", False, "e", "message.sent", ("message", "m"), 1),
+    lambda tx: outbox.due(tx, "w", 1, 2),
+    lambda tx: outbox.waiting(tx),
+    lambda tx: outbox.pending(tx, "w", 2),
+    lambda tx: outbox.by_id(tx, "d"),
+    lambda tx: outbox.by_replay(tx, "r"),
+    lambda tx: outbox.page(tx, "w", 2, "~"),
+    lambda tx: outbox.page(tx, "w", 2, "~", outbox.PENDING),
+    lambda tx: outbox.attempts(tx, "d"),
+    lambda tx: outbox.last_attempts(tx, "w", 2),
+    lambda tx: outbox.forget(tx, "w", 2),
+    lambda tx: outbox.purge(tx, 1, 2),
 ]
 
 
