@@ -114,6 +114,14 @@ class BodyDigest:
             self._blank -= now
 
 
+def simple_body_hash(body: bytes) -> bytes:
+    """The simple body hash (RFC 6376 §3.4.3): of a whole body as it is, with one CRLF at its end."""
+    blank_octets = _trailing_blank(body[len(body.rstrip(b"\r\n")) :])
+    digest = hashlib.sha256(memoryview(body)[: len(body) - blank_octets])
+    digest.update(b"\r\n")
+    return digest.digest()
+
+
 def _trailing_blank(tail: bytes) -> int:
     """How many octets of whole CRLFs end a tail of CR and LF: all of it, unless bare ones came through."""
     if tail == b"\r\n" * (len(tail) // 2):
