@@ -81,6 +81,7 @@ def _literal(text: str) -> str:
         raise AddressError(f"{text!r} is not an address literal.") from error
 
 
+@lru_cache(maxsize=4096)  # a message names its sender three times
 def parse_address(text: str) -> Address:
     """`local@domain` without brackets or a display name (RFC 5321 Mailbox); raises AddressError."""
     if text.startswith('"'):
