@@ -12,7 +12,7 @@ from api.stackshift.shapes import moment
 from mta import ids
 from mta.errors import InvalidInput
 from mta.lifecycle.settle import MESSAGE_EVENTS, RECIPIENT_EVENTS
-from mta.model import DeliveryStatus, Event
+from mta.model import DeliveryStatus, Event, OtpStatus
 from mta.store import events
 from mta.store.sqlite import Tx
 from tests.api.conftest import House
@@ -60,6 +60,15 @@ def test_every_type_that_is_told_is_in_the_table() -> None:
                     if isinstance(each, ast.Constant) and TYPE.fullmatch(str(each.value))
                 }
     assert len(told) > 15 and told <= set(EVENTS), told - set(EVENTS)
+
+
+def test_the_architecture_lists_what_is_told_and_nothing_else() -> None:
+    _, _, listed = Path("docs/architecture.md").read_text().partition("## Events")
+    told = {f"otp.{status}" for status in OtpStatus}
+    for path in Path("mta").rglob("*.py"):
+        nodes = ast.walk(ast.parse(path.read_text()))
+        told |= {str(node.value) for node in nodes if isinstance(node, ast.Constant)} & set(EVENTS)
+    assert {each.group() for each in TYPE.finditer(" ".join(re.findall(r"`(.*?)`", listed)))} == told
 
 
 def test_data_is_camel_case_with_times_as_text() -> None:
