@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from mta.protocol.address import Address
 
@@ -57,6 +57,9 @@ class StreamType(StrEnum):
     BROADCAST = "broadcast"
 
 
+ADMIN: Final = "admin"  # the scope of a key that acts for whoever runs the server
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who acts: an organization, through a key (or a trusted network, or the operator: then `key_id` is "")."""
@@ -67,7 +70,8 @@ class Principal:
     test: bool = False
 
     def may(self, scope: str) -> bool:
-        return "*" in self.scopes or scope in self.scopes
+        """`*` is every scope of an organization's own; `admin` reaches into the others and has to be there by name."""
+        return scope in self.scopes or ("*" in self.scopes and scope != ADMIN)
 
 
 @dataclass(frozen=True, slots=True)

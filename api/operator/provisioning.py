@@ -135,7 +135,12 @@ async def list_keys(call: Call, query: OrgQuery) -> Listed[ApiKey]:
 async def add_key(call: Call, body: KeyRequest) -> NewKey:
     """Make a key; its secret is in this answer only."""
     key, secret = await call.control.keys.create(
-        await _org(call, body.org), body.name, body.scopes, test=body.test, expires_at=body.expires_at
+        await _org(call, body.org),
+        body.name,
+        body.scopes,
+        test=body.test,
+        expires_at=body.expires_at,
+        operator=True,
     )
     return NewKey(
         id=key.id,

@@ -2,6 +2,7 @@
 
 from api.routing import Surface
 from api.stackshift import (
+    admin,
     analytics,
     batch,
     bounces,
@@ -43,6 +44,7 @@ SURFACE = Surface(
         exports.routes,
         otp.routes,
         webhooks.routes,
+        admin.routes,
     ),
     present_error=shapes.error,
     error_schema=shapes.ERROR,

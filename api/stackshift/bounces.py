@@ -10,6 +10,7 @@ from api.routing import Call, Routes
 from api.stackshift.messages import BounceShape, bounce_shape
 from api.stackshift.shapes import Listed, Paging, Shape
 from mta.control.bounces import Report
+from mta.model import ADMIN
 
 routes = Routes("bounces")
 
@@ -47,7 +48,7 @@ async def list_(call: Call, query: BounceQuery) -> Listed[BounceShape]:
     return Listed(data=[bounce_shape(each) for each in page.items], next_cursor=page.next_cursor)
 
 
-@routes.post("/bounces", scope="admin", status=201)
+@routes.post("/bounces", scope=ADMIN, status=201)
 async def create(call: Call, body: BounceRequest) -> BounceShape:
     """Report a bounce that reached you some other way; a hard one suppresses the address."""
     report = Report(

@@ -55,8 +55,8 @@ async def get(call: Call) -> ReputationShape:
     """The standing of the workspace and of each domain that sent."""
     view = await call.control.reputation.get(call.principal)
     return ReputationShape(
-        workspace=StandingShape(**_figures(view.workspace)),
-        domains=[DomainStandingShape(domain=one.domain, **_figures(one)) for one in view.domains],
+        workspace=StandingShape(**figures(view.workspace)),
+        domains=[DomainStandingShape(domain=one.domain, **figures(one)) for one in view.domains],
     )
 
 
@@ -72,7 +72,8 @@ async def events(call: Call, query: ReputationEventQuery) -> Listed[ReputationEv
     return Listed(data=[_event(one) for one in page.items], next_cursor=page.next_cursor)
 
 
-def _figures(standing: Standing) -> dict[str, Any]:
+def figures(standing: Standing) -> dict[str, Any]:
+    """What a StandingShape shows of a standing."""
     return {
         "status": standing.status,
         "score": standing.score,

@@ -12,21 +12,22 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from mta import ids
-from mta.errors import InvalidInput, NotFound
-from mta.model import ApiKey
+from mta.errors import Forbidden, InvalidInput, NotFound
+from mta.model import ADMIN, ApiKey
 from mta.store import organizations
 from mta.store.database import Database
 from mta.store.sqlite import Tx
 
-# What a key may be allowed; `*` is everything, now and later.
+# What a key may be allowed; `*` is everything, now and later, but not `admin`.
 SCOPES: Final[Mapping[str, str]] = {
-    "*": "everything",
+    "*": "everything but admin",
     "emails:send": "send messages, over HTTP and SMTP",
     "emails:read": "read messages, their events, attempts and bounces",
     "domains:read": "read sending domains and their records",
     "domains:write": "add, verify and delete sending domains",
     "webhooks:read": "read webhooks, their deliveries and diagnosis",
     "webhooks:write": "add, change, delete, replay and try webhooks, and see their secrets",
+    ADMIN: "change any organization's tier, limits and review; report bounces by hand",
 }
 LIVE_PREFIX = "sspat_"
 TEST_PREFIX = "sspat_test_"
@@ -54,8 +55,12 @@ class Keys:
         test: bool = False,
         expires_at: int | None = None,
         prefix: str | None = None,
+        operator: bool = False,
     ) -> tuple[ApiKey, str]:
-        """A new key and its secret, which nobody can read again. Raises InvalidInput."""
+        """A new key and its secret, which nobody can read again; only an `operator` gives the scope admin.
+
+        Raises InvalidInput, Forbidden.
+        """
         if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
             raise InvalidInput(f"A key's name has 1 to {MAX_NAME} printable characters.", field="name")
         unknown = [scope for scope in scopes if scope not in SCOPES]
@@ -64,6 +69,12 @@ class Keys:
                 f"{unknown[0]!r} is no scope; there are {', '.join(SCOPES)}." if unknown else "A key needs a scope.",
                 code="scope_unknown",
                 field="scopes",
+            )
+        if ADMIN in scopes and not operator:
+            raise Forbidden(
+                "Only the operator of this server makes keys with the scope admin: posthouse key create --scope admin.",
+                code="scope_forbidden",
+                details={"scope": ADMIN},
             )
         now = ids.now_ms()
         if expires_at is not None and expires_at <= now:

@@ -91,7 +91,7 @@ def _change(
         settings["limits"] = {name: value for name, value in kept.items() if value is not None}
     after = replace(before, tier=tier or before.tier, settings=settings)
     if after.tier != "custom" and limits:
-        raise InvalidInput(f"Tier {after.tier} has its own limits; limits go with --tier custom.", field="limits")
+        raise InvalidInput(f"Tier {after.tier} has its own limits; limits go with the tier custom.", field="limits")
     organizations.update(tx, after)
     return after
 

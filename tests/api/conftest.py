@@ -51,7 +51,7 @@ class House:
 
     async def key(self, *scopes: str, organization_id: str | None = None, test: bool = False) -> str:
         organization_id = organization_id or self.organization_id
-        _, secret = await self.control.keys.create(organization_id, "more", scopes or ("*",), test=test)
+        _, secret = await self.control.keys.create(organization_id, "more", scopes or ("*",), test=test, operator=True)
         return secret
 
 
