@@ -37,6 +37,7 @@ from mta.inbound.receive import Inbound
 from mta.inbound.recipients import Names
 from mta.net.dns import Resolver
 from mta.policy.authentication import Authenticator
+from mta.protocol import unsubscribe
 from mta.store.database import Database
 from mta.store.secrets import Secrets
 
@@ -116,4 +117,5 @@ def build(
 def _door(database: Database, resolver: Resolver, secrets: Secrets, settings: Settings) -> Inbound:
     own = frozenset({settings.hostname, settings.bounce_domain or settings.hostname})
     names = Names(own, (secrets.derive("verp"),))
-    return Inbound(database, settings, load_rules(), names, Verifier(resolver, settings.hostname))
+    verifier = Verifier(resolver, settings.hostname)
+    return Inbound(database, settings, load_rules(), names, verifier, secrets.derive(unsubscribe.KEY))

@@ -23,12 +23,15 @@ from mta.inbound.content import Content
 from mta.inbound.recipients import Names, Target, delivery_of, find, is_ours
 from mta.inbound.returns import StillSending
 from mta.model import Body, DeliveryStatus, InboundMessage, Source
+from mta.policy import suppression
+from mta.protocol import unsubscribe
 from mta.protocol.address import Address, AddressError, parse_address
 from mta.protocol.bounce import Reading, read_message
 from mta.protocol.dkim import BodyDigest
-from mta.protocol.headers import HeaderError, split_head
+from mta.protocol.headers import HeaderError, parse, split_head
 from mta.protocol.headers import field as write_field
 from mta.protocol.hygiene import rfc5322_date
+from mta.protocol.unsubscribe import Subscription
 from mta.protocol.verdict import Rules
 from mta.store import bodies, events, inbound
 from mta.store.database import Database
@@ -60,6 +63,7 @@ class Received:
 
     stored: tuple[str, ...] = ()
     settled: tuple[tuple[str, DeliveryStatus], ...] = ()
+    unsubscribed: Subscription | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ class Inbound:
         rules: Rules,
         names: Names,
         verifier: Verifier,
+        unsubscribe_key: bytes,
         *,
         clock: Callable[[], int] = ids.now_ms,
     ) -> None:
@@ -89,6 +94,7 @@ class Inbound:
         self._rules = rules
         self._names = names
         self._verifier = verifier
+        self._unsubscribe_key = unsubscribe_key
         self._clock = clock
         self._free = asyncio.Semaphore(AT_ONCE)
 
@@ -107,12 +113,13 @@ class Inbound:
             head, offset = _split(data, self._settings.limits.header_bytes)
             self._check_hops(head)
             reading = await asyncio.to_thread(read_message, data, self._rules)
+            left = self._left(head) if any(target.kind == "unsubscribe" for _, target in arrival.recipients) else None
             kept: _Kept | None = None
             if any(target.kind == "mailbox" for _, target in arrival.recipients):
                 kept = await self._prepare(arrival, data, head, offset)
             for wait in (*SETTLE_WAIT_S, None):
                 try:
-                    return await self._database.write(self._enter, arrival, reading, kept, self._clock())
+                    return await self._database.write(self._enter, arrival, reading, kept, left, self._clock())
                 except StillSending:
                     if wait is None:
                         raise
@@ -125,6 +132,19 @@ class Inbound:
             raise InvalidInput(
                 f"The message has {hops} Received fields, more than {most}: it is going in circles.", code="mail_loop"
             )
+
+    def _left(self, head: bytes) -> Subscription | None:
+        """Who unsubscribes by this message. A subject without a token of ours is taken and does nothing: the person who
+        wrote it would get a bounce for wanting to leave, and a forger a way to try tokens."""
+        try:
+            subject = parse(head).get("subject")
+        except HeaderError:
+            subject = None
+        token = "".join(subject.text.split()) if subject else ""  # a long one comes folded
+        found = unsubscribe.decode(token, self._unsubscribe_key)
+        if found is None:
+            log.info("mail to unsubscribe has no token of ours", subject=token[:100])
+        return found
 
     async def _prepare(self, arrival: Arrival, data: bytes, head: bytes, offset: int) -> _Kept:
         read = await asyncio.to_thread(content.read, data)
@@ -145,7 +165,9 @@ class Inbound:
         )
         return b"".join(fields) + head
 
-    def _enter(self, tx: Tx, arrival: Arrival, reading: Reading, kept: _Kept | None, now: int) -> Received:
+    def _enter(
+        self, tx: Tx, arrival: Arrival, reading: Reading, kept: _Kept | None, left: Subscription | None, now: int
+    ) -> Received:
         """In the store's writer: all that the message does, or nothing."""
         returned = {target.delivery_id for _, target in arrival.recipients if target.kind == "return"}
         if reading.complaint is not None and (about := self._complained(tx, reading.complaint.mail_from, now)):
@@ -155,7 +177,9 @@ class Inbound:
             status = returns.apply(tx, id, reading, now, self._settings.suppression)
             if status is not None:
                 settled.append((id, status))
-        return Received(_store(tx, arrival, kept, now) if kept is not None else (), tuple(settled))
+        if left is not None:
+            suppression.unsubscribe(tx, left, now)
+        return Received(_store(tx, arrival, kept, now) if kept is not None else (), tuple(settled), left)
 
     def _complained(self, tx: Tx, mail_from: str, now: int) -> str | None:
         """The delivery that a complaint returns: its return path stands in the report (RFC 5965 §3.2)."""

@@ -1,4 +1,5 @@
-"""Whom the world may write to: return paths of deliveries, addresses of inbound domains, postmaster and abuse.
+"""Whom the world may write to: return paths of deliveries, addresses of inbound domains, those who unsubscribe,
+postmaster and abuse.
 
 Asked at RCPT; whoever is not found here is refused there, so that nothing is taken that would have to be sent back.
 """
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from mta.protocol import verp
+from mta.protocol import unsubscribe, verp
 from mta.protocol.address import Address
 from mta.store import deliveries, inbound, messages, organizations
 from mta.store.sqlite import Tx
@@ -18,12 +19,15 @@ ROLES: Final = frozenset({"postmaster", "abuse"})  # RFC 5321 §4.5.1, RFC 2142 
 OPERATOR: Final = "default"  # the organization that gets the mail of our own names
 DAY_MS: Final = 86_400_000
 
-Kind = Literal["return", "mailbox"]
+Kind = Literal["return", "mailbox", "unsubscribe"]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a recipient's mail goes. return: the report is about `delivery_id`; mailbox: kept for `organization_id`."""
+    """Where a recipient's mail goes.
+
+    return: the report is about `delivery_id`; mailbox: kept for `organization_id`; unsubscribe: its subject is a token.
+    """
 
     kind: Kind
     organization_id: str = ""
@@ -46,6 +50,8 @@ def find(tx: Tx, address: Address, names: Names, now: int) -> Target | None:
     domain = inbound.domain_by_name(tx, address.domain)
     if domain is not None:
         return Target("mailbox", domain.organization_id, domain.name)
+    if address.domain in names.own and address.local.lower() == unsubscribe.MAILBOX:
+        return Target("unsubscribe")
     if address.domain in names.own and address.local.lower() in ROLES:
         operator = organizations.by_name(tx, OPERATOR)
         return Target("mailbox", operator.id, address.domain) if operator else None

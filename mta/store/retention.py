@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from mta.store.sqlite import Tx
 
-# A body ends with the last of its deliveries; one that no message names (mail from the world) when it was made.
+# A body ends with the last of its deliveries; mail from the world when it came.
 ENDED_BODIES = """
     SELECT b.id,
-        (SELECT m.organization_id FROM messages m WHERE m.body_id = b.id LIMIT 1),
+        COALESCE(
+            (SELECT m.organization_id FROM messages m WHERE m.body_id = b.id LIMIT 1),
+            (SELECT i.organization_id FROM inbound_messages i WHERE i.body_id = b.id LIMIT 1)),
         COALESCE(
             (SELECT max(d.updated_at) FROM messages m JOIN deliveries d ON d.message_id = m.id WHERE m.body_id = b.id),
             b.created_at)
@@ -21,6 +23,7 @@ ENDED_BODIES = """
     ORDER BY b.id LIMIT :limit"""
 PURGE_CHUNKS = "DELETE FROM body_chunks WHERE body_id = :id"
 PURGE_CAPTURES = "DELETE FROM captures WHERE message_id IN (SELECT id FROM messages WHERE body_id = :id)"
+PURGE_INBOUND = "UPDATE inbound_messages SET text = NULL, html = NULL, headers = '[]' WHERE body_id = :id"
 PURGE_BODY = "DELETE FROM bodies WHERE id = :id"
 OLD_EVENTS = """
     SELECT id FROM events
@@ -39,10 +42,11 @@ def ended_bodies(tx: Tx, after: str, before: str, limit: int) -> list[Aged]:
 
 
 def delete_bodies(tx: Tx, ids: Sequence[str]) -> None:
-    """With what was captured of their messages; the messages themselves stay."""
+    """With what was captured of their messages, and read in those that came; the messages themselves stay."""
     for id in ids:
         tx.run(PURGE_CHUNKS, id=id)
         tx.run(PURGE_CAPTURES, id=id)
+        tx.run(PURGE_INBOUND, id=id)
         tx.run(PURGE_BODY, id=id)
 
 

@@ -20,14 +20,15 @@ from mta.lifecycle.settle import Settlement, settle
 from mta.model import DeliveryStatus, InboundDomain, InboundMessage, Queued
 from mta.net.dns import Resolver
 from mta.outbound.notices import Notices
-from mta.protocol import verp
+from mta.protocol import unsubscribe, verp
 from mta.protocol.smtp_events import ServerOptions
+from mta.protocol.unsubscribe import Subscription
 from mta.smtpd.inbound import InboundHandler
 from mta.smtpd.listener import Listener
 from mta.store import bounces, deliveries, events, inbound, suppressions
 from mta.store.sqlite import Tx
 from tests.fakes.dns import FakeDns
-from tests.flow.house import House, house, smtp, to
+from tests.flow.house import WAY_OUT, House, house, smtp, to
 
 __all__ = ["house"]  # the fixture
 T = TypeVar("T")
@@ -98,7 +99,7 @@ async def world(house: House, tmp_path: Path) -> AsyncIterator[World]:
         settings = Settings(hostname=HOST, bounce_domain=HOST)
         resolver = Resolver([dns.server], timeout=2)
         names = Names(frozenset({HOST}), (KEY,))
-        door = Inbound(house.database, settings, load_rules(), names, Verifier(resolver, HOST))
+        door = Inbound(house.database, settings, load_rules(), names, Verifier(resolver, HOST), WAY_OUT.key)
         options = ServerOptions(HOST, auth=False, dsn=False, postmaster=True)
         listener = Listener(
             InboundHandler(door, house.database), options, host="127.0.0.1", port=0, spool_directory=tmp_path
@@ -334,3 +335,37 @@ async def test_nothing_answers_a_null_sender(world: World) -> None:
     assert await world.house.count("messages") == 1
     notices = Notices(world.house.database, world.house.settings, world.house.offered.extend)
     assert await notices.send_due() == 0
+
+
+def leaving(world: World, email: str, stream: str = "broadcast", key: bytes = WAY_OUT.key) -> str:
+    """The token in the mailto of a message's List-Unsubscribe."""
+    who = Subscription(world.house.organization.id, False, stream, email, ids.new("msg"))
+    return unsubscribe.encode(who, key)
+
+
+@pytest.mark.parametrize("folded", [False, True])
+async def test_mail_to_unsubscribe_leaves_the_stream_of_its_token(world: World, folded: bool) -> None:
+    token = leaving(world, "bob@example.org")
+    subject = token[:60] + "\r\n " + token[60:] if folded else token
+    mail = f"From: Bob <other@example.org>\r\nSubject: {subject}\r\n\r\n".encode()
+    for _ in range(2):
+        assert (await world.send(mail, f"Unsubscribe@{HOST}", sender="other@example.org"))[0] == 250
+    (found,) = await world.house.database.read(
+        suppressions.of_email, world.house.organization.id, False, "bob@example.org"
+    )
+    assert (found.reason, found.stream) == ("unsubscribe", "broadcast")
+    told = [event.type for event in await world.house.database.read(events.newest, 10)]
+    assert told.count("suppression.created") == 1
+    assert not await world.stored()
+
+
+@pytest.mark.parametrize("subject", ["other key", "unsubscribe", "", "cut short"])
+async def test_mail_to_unsubscribe_without_a_token_of_ours_does_nothing(world: World, subject: str) -> None:
+    text = {
+        "other key": leaving(world, "bob@example.org", key=b"x" * 32),
+        "cut short": leaving(world, "bob@example.org")[:-4],
+    }.get(subject, subject)
+    assert (await world.send(f"Subject: {text}\r\n\r\n".encode(), f"unsubscribe@{HOST}", sender="bob@example.org"))[
+        0
+    ] == 250
+    assert not await world.house.count("suppressions") and not await world.stored()

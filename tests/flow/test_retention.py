@@ -12,8 +12,8 @@ from config.settings import Settings
 from mta import ids
 from mta.control import retention
 from mta.control.retention import DAY_MS, Retention
-from mta.model import Attempt, Organization
-from mta.store import deliveries, events, organizations
+from mta.model import Attempt, Body, InboundMessage, Organization
+from mta.store import bodies, deliveries, events, inbound, organizations
 from mta.store.database import Database
 from mta.store.sqlite import Tx
 from tests.flow.house import House, api, house, smtp
@@ -83,6 +83,47 @@ async def test_an_organization_has_its_own_rule(house: House, settings: Settings
     await own_rule(house, bodies_days="soon", events_days=-1)
     assert await sweep(house, settings, 89) == {}
     assert (await sweep(house, settings, 91))["events"] == 1
+
+
+async def received(house: House) -> str:
+    """A message from the world, kept for the house."""
+    now, data = ids.now_ms(), b"Where is my order?\r\n"
+    body = Body(ids.new("bdy", now), b"Subject: Question\r\n", len(data), b"h", False, 20, None)
+    made = InboundMessage(
+        id=ids.new("inm", now), organization_id=house.organization.id, domain="in.example.com", body_id=body.id,
+        reverse_path="ann@example.org", recipients=("help@in.example.com",), from_address="ann@example.org",
+        subject="Question", header_message_id="<1@example.org>", text="Where is my order?", html="<p>Where?</p>",
+        headers=(("Subject", "Question"),), attachments=(), authentication={"spf": "pass"}, size=42, created_at=now,
+    )  # fmt: skip
+
+    def add(tx: Tx) -> None:
+        bodies.add(tx, body, [data], now)
+        inbound.add(tx, made)
+
+    await house.database.write(add)
+    return made.id
+
+
+async def test_what_came_in_loses_its_content_with_its_body(house: House, settings: Settings) -> None:
+    id = await received(house)
+    assert await sweep(house, settings, 6.9) == {}
+    assert await sweep(house, settings, 7.1) == {"bodies": 1}
+    kept = await house.database.read(inbound.by_id, id)
+    assert kept and (kept.text, kept.html, kept.headers) == (None, None, ())
+    assert (kept.subject, kept.from_address, kept.authentication) == ("Question", "ann@example.org", {"spf": "pass"})
+    assert await house.count("body_chunks") == 0
+
+
+async def test_an_organization_keeps_what_came_in_as_long_as_it_says(house: House, settings: Settings) -> None:
+    id = await received(house)
+    await own_rule(house, bodies_days=30)
+    assert await sweep(house, settings, 29) == {}
+    kept = await house.database.read(inbound.by_id, id)
+    assert kept and kept.text == "Where is my order?"
+    assert await sweep(house, settings, 31) == {"bodies": 1}
+    await received(house)
+    await own_rule(house, bodies_days=1)
+    assert await sweep(house, settings, 1.1) == {"bodies": 1}
 
 
 async def test_events_and_attempts_go_after_ninety_days(
