@@ -147,7 +147,7 @@ async def test_the_order_of_one_resource_survives_retries(house: House) -> None:
 async def test_a_receiver_that_is_down_and_comes_back_gets_everything(house: House) -> None:
     async with Receiver() as receiver:
         hook = await house.hook(receiver.url)
-    patient = replace_schedule((0, *[0] * 1000))
+    patient = WebhookSettings(allow_private=True, schedule_s=(0,) * 1000, jitter_percent=0)
     async with dispatching(house, patient):
         made = [id for _ in range(10) for id in await house.happens("a", "b", "c")]
         await heard(house, "webhook.delivery.failed", 5)
@@ -156,10 +156,6 @@ async def test_a_receiver_that_is_down_and_comes_back_gets_everything(house: Hou
         async with Receiver(port=receiver.port) as back:
             await heard(house, "webhook.delivery.succeeded", 30)
     assert sorted({call.event["id"] for call in back.calls}) == sorted(made)
-
-
-def replace_schedule(schedule_s: tuple[int, ...]) -> WebhookSettings:
-    return WebhookSettings(allow_private=True, schedule_s=schedule_s, jitter_percent=0)
 
 
 async def test_what_was_pending_goes_out_after_a_restart(house: House) -> None:
