@@ -25,7 +25,6 @@ def problems(settings: Settings) -> list[Problem]:
         *_routes(settings),
         *_store(settings),
         *_rates(settings.reputation),
-        *_warmup(settings),
     ]
 
 
@@ -53,11 +52,6 @@ def _names(settings: Settings) -> Iterator[Problem]:
     ):
         if name and not _is_name(name):
             yield key, f'"{name}" is not a host name; write it like "mail.example.com".'
-
-
-def _warmup(settings: Settings) -> Iterator[Problem]:
-    if settings.warmup.enabled:
-        yield "warmup.enabled", "This version does not slow new source addresses down; set it to false."
 
 
 def _socket(settings: Settings) -> Iterator[Problem]:

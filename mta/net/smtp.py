@@ -60,8 +60,9 @@ class Target:
 class SmtpConnection:
     """An open connection after EHLO, and after TLS where the policy has it. One `send` at a time."""
 
-    def __init__(self, target: Target, wire: Wire) -> None:
+    def __init__(self, target: Target, wire: Wire, source_address: str | None = None) -> None:
         self.target = target
+        self.source_address = source_address
         self.tls: TlsInfo | None = None
         self._wire = wire
         self._client = wire.client
@@ -171,7 +172,7 @@ async def connect(
     or is missing where the policy demands it. Where TLS is opportunistic, the caller may connect again with "off".
     """
     wire = Wire(SmtpClient(ehlo_name), str(target), timeouts)
-    connection = SmtpConnection(target, wire)
+    connection = SmtpConnection(target, wire, source_address)
     try:
         await wire.open(target.address, target.port, source_address)
         await _greeted(wire)

@@ -32,6 +32,7 @@ class Connector:
         ehlo_name: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.may_send: Callable[[str, str], bool] = lambda source, site: True  # the runner's warm-up
         self._settings = settings
         self._timeouts = timeouts
         self._resolver = resolver
@@ -85,16 +86,21 @@ class Connector:
 
     def _note_family(self, address: str) -> None:
         """Only IPv6 fails as a whole on hosts that have no route for it."""
-        if ":" in address and not self._source(address):
+        if ":" in address and not self._sources(address):
             self._broken_family[_family(address)] = self._clock() + self._settings.broken_family_s
 
-    def _source(self, address: str) -> str | None:
+    def _sources(self, address: str) -> list[str]:
         family = _family(address)
-        ours = [source for source in self._settings.source_addresses if _family(source) == family]
-        return random.choice(ours) if ours else None
+        return [source for source in self._settings.source_addresses if _family(source) == family]
+
+    def _source(self, address: str, site: str) -> str | None:
+        """One of ours, if possible one that may send to the site now."""
+        ours = self._sources(address)
+        ready = [source for source in ours if self.may_send(source, site)]
+        return random.choice(ready or ours) if ours else None
 
     async def _session(self, target: Target, route: Route) -> SmtpConnection:
-        source = self._source(target.address)
+        source = self._source(target.address, route.site)
         mode = route.tls
         if mode == "opportunistic" and self._broken_tls.get(target.host, 0.0) > self._clock():
             mode = "off"

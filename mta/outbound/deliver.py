@@ -104,6 +104,7 @@ class SmtpSession:
         self._rules = rules
         features = connection.features
         self.wanted = Wanted(features.eight_bit_mime, features.smtputf8)
+        self.source = connection.source_address or ""
 
     @property
     def usable(self) -> bool:

@@ -29,6 +29,7 @@ from mta.outbound.route import NoRoute, Route, Router, RouteUnknown
 from mta.outbound.settling import Settler
 from mta.outbound.sign import Signer
 from mta.outbound.site import Pace, Session, Site
+from mta.outbound.warmup import Warmup
 from mta.protocol import simulator, verp
 from mta.protocol.address import Address
 from mta.protocol.outcome import Outcome
@@ -86,6 +87,8 @@ class Runner:
         self._rules = rules
         self._verp_key = verp_key
         self._clock = clock
+        self._warmup = Warmup(database, settings, clock)
+        connector.may_send = lambda source, site: not self._warmup.wait_ms(site, source)
         self._settler = Settler(
             database, settings, site_of=self._site_name, done=self._stored, jitter=jitter, clock=clock
         )
@@ -102,6 +105,7 @@ class Runner:
         interrupted = await self._database.write(recover, self._clock())
         if interrupted:
             log.warning("deliveries were on the wire when the last process ended", deliveries=interrupted)
+        await self._warmup.load()
         self._filler = asyncio.create_task(self._fill_forever(), name="queue filler")
 
     def wake(self) -> None:
@@ -237,6 +241,7 @@ class Runner:
                 unreachable=self._unreachable,
                 released=self._claims.release,
                 hungry=self.wake,
+                wait_s=lambda session: self._warmup.wait_ms(key, getattr(session, "source", None)) / 1000,
             )
         return site
 
@@ -259,6 +264,8 @@ class Runner:
 
     async def _deliver(self, session: Session, queued: Queued) -> bool:
         """One try, settled. False: the site is in trouble."""
+        if isinstance(session, SmtpSession):
+            self._warmup.count(self._site_name(queued.recipient.domain), session.source)
         if not await self._begin(queued):
             return True
         try:

@@ -19,6 +19,7 @@ from mta.net.smtp import ConnectionTrouble
 from mta.outbound.queue import LaneQueue
 
 LOW_WATER = 200  # deliveries left in memory when more are fetched
+WARMING_UP = "our source address is new and has sent its messages of this hour (warm-up)"
 TROUBLES_IN_A_ROW = 3  # sessions that broke, without a success between, before the whole site backs off
 
 
@@ -49,6 +50,7 @@ class Site:
 
     `deliver` returns False when the site itself is in trouble. `unreachable` records the delivery that found the site
     down; `released` takes back deliveries that go to the store untried; `hungry` asks for more from the store.
+    `wait_s` says how long a new source address (the session's, None: any) must wait before its next message.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Site:
         unreachable: Callable[[Queued, ConnectionTrouble, int], Awaitable[None]],
         released: Callable[[list[Queued]], None],
         hungry: Callable[[], None],
+        wait_s: Callable[[Session | None], float] = lambda session: 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.key = key
@@ -77,6 +80,7 @@ class Site:
         self._unreachable = unreachable
         self._released = released
         self._hungry = hungry
+        self._wait_s = wait_s
         self._clock = clock
         self._workers: set[asyncio.Task[None]] = set()
         self._idle: deque[asyncio.Future[None]] = deque()
@@ -95,7 +99,7 @@ class Site:
     def quiet(self) -> bool:
         """Nothing waits, nothing is open, and what the last back-off was need not be remembered any longer."""
         remembered = self.backoff_s > 0 and self._clock() < self.backoff_until + self._pace.backoff_max_s
-        return not self._workers and not self.queue and not remembered
+        return not self._workers and not self.queue and not self.backed_off and not remembered
 
     def push(self, queued: Queued) -> None:
         """Takes a delivery that the runner claimed. The site must not be backed off."""
@@ -139,7 +143,7 @@ class Site:
         try:
             while (queued := await self._next(session)) is not None:
                 worn = used >= self._pace.messages_per_connection or self._clock() - opened > self._pace.life_s
-                if session is not None and (worn or not session.usable):
+                if session is not None and (worn or not session.usable or self._wait_s(session) > 0):
                     await session.quit()
                     session = None
                 if session is None:
@@ -147,6 +151,10 @@ class Site:
                     if session is None:
                         return
                     used, opened = 0, self._clock()
+                    if (wait_s := self._wait_s(session)) > 0:  # no other address of ours reaches this peer
+                        self._rest(wait_s)
+                        self._released([queued])
+                        return
                 used += 1
                 self._feedback(await self._deliver(session, queued))
                 if self.backed_off:
@@ -157,7 +165,7 @@ class Site:
 
     async def _next(self, session: Session | None) -> Queued | None:
         """The next delivery; waits a while for one only where there is a connection to keep."""
-        queued = self.queue.pop()
+        queued = self._pop()
         if queued is None and session is not None and session.usable and not self._closing:
             loop = asyncio.get_running_loop()
             waiter: asyncio.Future[None] = loop.create_future()
@@ -165,11 +173,23 @@ class Site:
             timer = loop.call_later(self._pace.idle_s, _wake, waiter)
             await waiter
             timer.cancel()
-            queued = self.queue.pop()
+            queued = self._pop()
         if self.more and len(self.queue) <= LOW_WATER:
             self.more = False
             self._hungry()
         return queued
+
+    def _pop(self) -> Queued | None:
+        if self.queue and (wait_s := self._wait_s(None)) > 0:
+            self._rest(wait_s)
+        return self.queue.pop()
+
+    def _rest(self, wait_s: float) -> None:
+        """Nothing more for a while, through no fault of the peer."""
+        self.backoff_until = max(self.backoff_until, self._clock() + wait_s)
+        self.last_trouble = WARMING_UP
+        self._released(self.queue.clear())
+        self._hungry()
 
     async def _connect(self, queued: Queued) -> Session | None:
         try:

@@ -13,7 +13,7 @@ import dkim as dkimpy
 import pytest
 
 from config.rules import load_rules
-from config.settings import Outbound, Retry, Route, Settings
+from config.settings import Outbound, Retry, Route, Settings, Warmup
 from mta import ids
 from mta.lifecycle.settle import move
 from mta.model import Body, DeliveryStatus, Lane, Message, MessageStatus, Organization, Queued
@@ -101,20 +101,30 @@ Make = Callable[..., contextlib.AbstractAsyncContextManager[World]]
 @pytest.fixture
 def world(database: Database, organization: Organization, secrets: Secrets, tmp_path: Path) -> Make:
     @contextlib.asynccontextmanager
-    async def make(records: dict[str, Any] | None = None, port: int = 25, **outbound: Any) -> AsyncIterator[World]:
+    async def make(
+        records: dict[str, Any] | None = None,
+        port: int = 25,
+        *,
+        warmup: Warmup = Warmup(),  # noqa: B008 - a frozen value
+        clock: Callable[[], int] = ids.now_ms,
+        **outbound: Any,
+    ) -> AsyncIterator[World]:
         async with FakeDns(records or {}) as dns:
             settings = Settings(
                 hostname="mail.example.org",
                 bounce_domain="bounce.example.org",
                 outbound=Outbound(port=port, **outbound),
                 retry=Retry(schedule_s=(1, 2)),
+                warmup=warmup,
             )
             resolver = Resolver([dns.server])
             signer = Signer(database, secrets, settings.bounce_domain, tmp_path)
             names = frozenset({settings.hostname})
             connector = Connector(settings.outbound, Timeouts(connect=2, banner=2, dot=2), resolver, settings.hostname)
             router = Router(settings.outbound, resolver, names)
-            runner = Runner(database, settings, router, connector, signer, load_rules(), KEY, jitter=lambda: 0.0)
+            runner = Runner(
+                database, settings, router, connector, signer, load_rules(), KEY, jitter=lambda: 0.0, clock=clock
+            )
             await runner.start()
             try:
                 yield World(database, organization, dns, runner)
