@@ -241,7 +241,7 @@ class Runner:
                 unreachable=self._unreachable,
                 released=self._claims.release,
                 hungry=self.wake,
-                wait_s=lambda session: self._warmup.wait_ms(key, getattr(session, "source", None)) / 1000,
+                wait_s=lambda session: self._warmup.wait_ms(key, _source_of(session)) / 1000,
             )
         return site
 
@@ -264,8 +264,8 @@ class Runner:
 
     async def _deliver(self, session: Session, queued: Queued) -> bool:
         """One try, settled. False: the site is in trouble."""
-        if isinstance(session, SmtpSession):
-            self._warmup.count(self._site_name(queued.recipient.domain), session.source)
+        if (source := _source_of(session)) is not None:
+            self._warmup.count(self._site_name(queued.recipient.domain), source)
         if not await self._begin(queued):
             return True
         try:
@@ -399,6 +399,10 @@ class Runner:
                 self._settler.settle(
                     Settlement(queued, DeliveryStatus.FAILED, now, enhanced="4.4.7", reply=text, reason="expired")
                 )
+
+
+def _source_of(session: Session | None) -> str | None:
+    return session.source if isinstance(session, SmtpSession) else None
 
 
 def _as_delivery_session(session: Session) -> DeliverySession:

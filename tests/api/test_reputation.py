@@ -3,12 +3,17 @@
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 from stackshift import StackShift
 from stackshift.client import StackShiftAPIError
 
+from config.settings import Warmup
 from mta import ids
-from mta.store import counters
+from mta.control.limits import SendingLimits
+from mta.model import Principal
+from mta.outbound.warmup import DAY_MS, HOUR_MS
+from mta.store import counters, warmup
 from mta.store.sqlite import Tx
 from tests.api.conftest import House
 
@@ -58,6 +63,17 @@ async def test_a_fresh_organization_is_healthy_and_unlimited(house: House) -> No
     found = await asyncio.to_thread(mail.reputation.get)
     assert (found["workspace"]["status"], found["workspace"]["score"], found["domains"]) == ("healthy", 100, [])
     assert (await asyncio.to_thread(mail.reputation.events.list))["data"] == []
+
+
+async def test_the_stage_of_warm_up_is_the_day_of_the_youngest_address(house: House) -> None:
+    limits = SendingLimits(house.database, msgspec.structs.replace(house.settings, warmup=Warmup(enabled=True)))
+    owner = Principal(house.organization_id)
+    assert (await limits.get(owner)).warmup_day == 1
+    now = ids.now_ms()
+    for source, days in (("192.0.2.1", 30), ("192.0.2.2", 4)):
+        first_at = now - days * DAY_MS
+        await house.database.write(warmup.count, source, "mx:example", first_at // HOUR_MS, first_at)
+    assert (await limits.get(owner)).warmup_day == 5
 
 
 async def test_limits_count_what_is_sent(house: House) -> None:
