@@ -1,0 +1,101 @@
+"""Who sends: organizations, their keys and domains, and how they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+ADMIN: Final = "admin"  # the scope of a key that acts for whoever runs the server
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who acts: an organization, through a key (or a trusted network, or the operator: then `key_id` is "")."""
+
+    organization_id: str
+    key_id: str = ""
+    scopes: frozenset[str] = frozenset({"*"})
+    test: bool = False
+
+    def may(self, scope: str) -> bool:
+        """`*` is every scope of an organization's own; `admin` reaches into the others and has to be there by name."""
+        return scope in self.scopes or ("*" in self.scopes and scope != ADMIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    id: str
+    name: str
+    tier: str
+    settings: Mapping[str, Any]
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as it is kept: its visible prefix and a hash, never the secret."""
+
+    id: str
+    organization_id: str
+    name: str
+    prefix: str
+    scopes: tuple[str, ...]
+    test: bool
+    created_at: int
+    expires_at: int | None = None
+    revoked_at: int | None = None
+    last_used_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A sending domain of one organization. `checks` holds what DNS said last, record by record."""
+
+    id: str
+    organization_id: str
+    name: str
+    status: str
+    trusted: bool
+    challenge: str
+    checks: Mapping[str, Any]
+    created_at: int
+    verified_at: int | None
+    last_checked_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DkimKey:
+    """A key pair of a domain; the private half stays sealed until it signs. `state` is next, active or retired."""
+
+    id: str
+    domain_id: str
+    domain: str
+    selector: str
+    algorithm: str
+    sealed: bytes
+    dns_value: str
+    state: str
+    created_at: int
+    retired_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The reputation of an organization (`domain` "") or of one of its domains.
+
+    `deliveries` of the window ended; rates are fractions; `cleared_at` is when an operator last forgave.
+    """
+
+    organization_id: str
+    test: bool
+    domain: str
+    status: str = "healthy"
+    score: int = 100
+    bounce_rate: float = 0.0
+    deferral_rate: float = 0.0
+    suppression_rate: float = 0.0
+    complaint_rate: float = 0.0
+    deliveries: int = 0
+    cleared_at: int | None = None
+    changed_at: int | None = None
