@@ -76,12 +76,13 @@ def _store(
     digest.update(data)
     body = Body(ids.new("bdy"), HEAD, len(data), digest.digest(), digest.eight_bit, digest.longest_line, data)
     bodies.add(tx, body, [data], now)
+    options = {name: changes[name] for name in ("ret",) if changes.get(name)}
     made = Message(
         ids.new("msg"), organization_id, body.id, "example.org", MessageStatus.QUEUED, False, "smtp", "transactional",
-        "app@example.org", "app@example.org", recipients, (), (), (), "hello", "<1@example.org>", len(data), {}, {}, {},
+        "app@example.org", "app@example.org", recipients, (), (), (), "hello", "<1@example.org>", len(data), {}, {}, options,
         now, now, None, None,
     )  # fmt: skip
-    messages.add(tx, made, None)
+    messages.add(tx, made, changes.get("reverse_path"))
     queued = [
         Queued(
             ids.new("dlv"), made.id, organization_id, parse_address(recipient), Lane.TRANSACTIONAL, 0, now, now + 10**8,
