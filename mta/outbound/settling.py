@@ -81,15 +81,18 @@ class Settler:
 
     def _settled(self, settlement: Settlement, done: asyncio.Future[None]) -> None:
         error = None if done.cancelled() else done.exception()
-        if error is not None and not isinstance(error, Conflict):
-            ours = not isinstance(error, Unavailable)
-            log.error(
-                "settlement waits", delivery=settlement.queued.delivery_id, error=str(error), exc_info=ours and error
-            )
-            wait_s = SETTLE_AFTER_FAULT_S if ours else SETTLE_AGAIN_S
-            asyncio.get_running_loop().call_later(wait_s, self.settle, settlement)
-            return
-        self._done(settlement)
+        delivery_id = settlement.queued.delivery_id
+        if isinstance(error, Unavailable):
+            log.error("settlement waits for the store", delivery=delivery_id, error=error.message)
+            self._again(settlement, SETTLE_AGAIN_S)
+        elif error is not None and not isinstance(error, Conflict):
+            log.error("settlement failed by our own fault", delivery=delivery_id, exc_info=error)
+            self._again(settlement, SETTLE_AFTER_FAULT_S)
+        else:
+            self._done(settlement)
+
+    def _again(self, settlement: Settlement, wait_s: float) -> None:
+        asyncio.get_running_loop().call_later(wait_s, self.settle, settlement)
 
     def _settlement(self, queued: Queued, tried: Tried) -> Settlement:
         outcome, reply, now = tried.outcome, tried.outcome.reply, self._clock()
