@@ -10,7 +10,7 @@ from api.operator.shapes import DEFAULT_ORG, Listed, Paging
 from api.routing import Call, Routes
 from mta.control.domains import DomainView
 from mta.control.records import Record
-from mta.model import ApiKey, Organization, Standing
+from mta.model import ApiKey, Organization, Principal, Standing
 
 routes = Routes("provisioning")
 T = TypeVar("T")
@@ -134,13 +134,9 @@ async def list_keys(call: Call, query: OrgQuery) -> Listed[ApiKey]:
 @routes.post("/keys", status=201)
 async def add_key(call: Call, body: KeyRequest) -> NewKey:
     """Make a key; its secret is in this answer only."""
+    operator = Principal(await _org(call, body.org))
     key, secret = await call.control.keys.create(
-        await _org(call, body.org),
-        body.name,
-        body.scopes,
-        test=body.test,
-        expires_at=body.expires_at,
-        operator=True,
+        operator, body.name, body.scopes, test=body.test, expires_at=body.expires_at
     )
     return NewKey(
         id=key.id,

@@ -87,58 +87,58 @@ class InboundMessageShape(Shape):
     received_at: str
 
 
-@routes.post("/inbound/domains", scope="domains:write", status=201)
+@routes.post("/inbound/domains", scope="inbound:write", status=201)
 async def create_domain(call: Call, body: InboundDomainRequest) -> InboundDomainShape:
     """Receive mail for a domain, from now on; publish its MX record."""
     return _domain(call, await call.control.inbound.create(call.principal, body.domain))
 
 
-@routes.get("/inbound/domains", scope="domains:read")
+@routes.get("/inbound/domains", scope="inbound:read")
 async def list_domains(call: Call, query: Paging) -> Listed[InboundDomainShape]:
     """Inbound domains, newest first."""
     page = await call.control.inbound.domains(call.principal, query.limit, query.cursor)
     return Listed(data=[_domain(call, each) for each in page.items], next_cursor=page.next_cursor)
 
 
-@routes.get("/inbound/domains/{id}", scope="domains:read")
+@routes.get("/inbound/domains/{id}", scope="inbound:read")
 async def get_domain(call: Call, id: str) -> InboundDomainShape:
     """One inbound domain."""
     return _domain(call, await call.control.inbound.domain(call.principal, id))
 
 
-@routes.post("/inbound/domains/{id}/verify", scope="domains:write")
+@routes.post("/inbound/domains/{id}/verify", scope="inbound:write")
 async def verify_domain(call: Call, id: str) -> InboundDomainShape:
     """Look the MX record up now."""
     return _domain(call, await call.control.inbound.verify(call.principal, id))
 
 
-@routes.delete("/inbound/domains/{id}", scope="domains:write")
+@routes.delete("/inbound/domains/{id}", scope="inbound:write")
 async def delete_domain(call: Call, id: str) -> None:
     """Receive no more; messages that came stay."""
     await call.control.inbound.delete(call.principal, id)
 
 
-@routes.get("/inbound/messages", scope="emails:read")
+@routes.get("/inbound/messages", scope="inbound:read")
 async def list_messages(call: Call, query: Paging) -> Listed[InboundMessageShape]:
     """Messages that came, newest first; of each text and HTML the first 10,000 characters."""
     page = await call.control.inbound.messages(call.principal, query.limit, query.cursor)
     return Listed(data=[_message(each) for each in page.items], next_cursor=page.next_cursor)
 
 
-@routes.get("/inbound/messages/{id}", scope="emails:read")
+@routes.get("/inbound/messages/{id}", scope="inbound:read")
 async def get_message(call: Call, id: str) -> InboundMessageShape:
     """One message with its parts."""
     return _message(await call.control.inbound.message(call.principal, id))
 
 
-@routes.get("/inbound/messages/{id}/raw", scope="emails:read")
+@routes.get("/inbound/messages/{id}/raw", scope="inbound:read")
 async def raw(call: Call, id: str) -> Response:
     """The message as it came, with our trace fields on top."""
     data = await call.control.inbound.raw(call.principal, id)
     return Response(data, headers=_as_file(f"{id}.eml"), media_type="message/rfc822")
 
 
-@routes.get("/inbound/messages/{id}/attachments/{attachment_id}", scope="emails:read")
+@routes.get("/inbound/messages/{id}/attachments/{attachment_id}", scope="inbound:read")
 async def download(call: Call, id: str, attachment_id: str) -> Response:
     """An attachment's bytes, always as a download: its type is the sender's word."""
     found = await call.control.inbound.attachment(call.principal, id, attachment_id)

@@ -8,6 +8,7 @@ import sys
 from config.settings import Settings, host_port
 from mta.control.build import Control
 from mta.errors import Conflict, Unauthenticated
+from mta.model import Principal
 
 DOMAIN = "example.com"
 KEY_FILE = "first-key"  # in the data directory: the same key after a restart
@@ -54,7 +55,7 @@ async def _key(control: Control, settings: Settings, organization_id: str) -> st
             return secret
         except Unauthenticated:
             print(f"The key in {path} is no longer good; here is a new one.", file=sys.stderr)
-    _, secret = await control.keys.create(organization_id, "development")
+    _, secret = await control.keys.create(Principal(organization_id), "development")
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(secret + "\n")
     return secret

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from mta import ids
 from mta.errors import Forbidden, InvalidInput, NotFound
-from mta.model import ADMIN, ApiKey
+from mta.model import ADMIN, ApiKey, Principal
 from mta.store import organizations
 from mta.store.database import Database
 from mta.store.sqlite import Tx
@@ -21,13 +21,30 @@ from mta.store.sqlite import Tx
 # What a key may be allowed; `*` is everything, now and later, but not `admin`.
 SCOPES: Final[Mapping[str, str]] = {
     "*": "everything but admin",
-    "emails:send": "send messages, over HTTP and SMTP",
+    "emails:send": "send messages, over HTTP and SMTP, and cancel them",
     "emails:read": "read messages, their events, attempts and bounces",
     "domains:read": "read sending domains and their records",
-    "domains:write": "add, verify and delete sending domains",
+    "domains:write": "add, verify, change and delete sending domains",
+    "templates:read": "read templates and preview them",
+    "templates:write": "make, change and delete templates",
     "webhooks:read": "read webhooks, their deliveries and diagnosis",
     "webhooks:write": "add, change, delete, replay and try webhooks, and see their secrets",
-    ADMIN: "change any organization's tier, limits and review; report bounces by hand",
+    "suppressions:read": "read the addresses that mail does not go to",
+    "suppressions:write": "suppress an address, or let mail go there again",
+    "inbound:read": "read mail that came in, and the domains that receive it",
+    "inbound:write": "add, verify and delete domains that receive mail",
+    "analytics:read": "read figures of what was sent and what became of it",
+    "otp:read": "read one-time codes' states, never the codes",
+    "otp:write": "send, verify and cancel one-time codes",
+    "exports:read": "read exports and download them",
+    "exports:write": "ask for an export",
+    "reputation:read": "read reputation and its history",
+    "limits:read": "read the limits and what is used of them",
+    "keys:read": "read API keys (never their secrets) and the audit trail",
+    "keys:write": "make keys that may do no more than this one, rename and revoke keys",
+    "usage:read": "read usage, allowance, price and spend cap",
+    "usage:write": "set the spend cap",
+    ADMIN: "add, change and delete organizations, their keys, tier, limits, review and usage; report bounces by hand",
 }
 LIVE_PREFIX = "sspat_"
 TEST_PREFIX = "sspat_test_"
@@ -48,33 +65,25 @@ class Keys:
 
     async def create(
         self,
-        organization_id: str,
+        giver: Principal,
         name: str,
         scopes: Sequence[str] = ("*",),
         *,
         test: bool = False,
         expires_at: int | None = None,
         prefix: str | None = None,
-        operator: bool = False,
     ) -> tuple[ApiKey, str]:
-        """A new key and its secret, which nobody can read again; only an `operator` gives the scope admin.
+        """A new key of the giver's organization and its secret, which nobody can read again.
 
-        Raises InvalidInput, Forbidden.
+        It may do no more than its giver: no other scope, and what a test key gives is a test key. Only the operator
+        gives the scope admin. Raises InvalidInput, Forbidden.
         """
         if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
             raise InvalidInput(f"A key's name has 1 to {MAX_NAME} printable characters.", field="name")
-        unknown = [scope for scope in scopes if scope not in SCOPES]
-        if unknown or not scopes:
-            raise InvalidInput(
-                f"{unknown[0]!r} is no scope; there are {', '.join(SCOPES)}." if unknown else "A key needs a scope.",
-                code="scope_unknown",
-                field="scopes",
-            )
-        if ADMIN in scopes and not operator:
+        _check_scopes(giver, scopes)
+        if giver.test and not test:
             raise Forbidden(
-                "Only the operator of this server makes keys with the scope admin: posthouse key create --scope admin.",
-                code="scope_forbidden",
-                details={"scope": ADMIN},
+                "A test key makes test keys only; make a live one with a live key.", code="test_key", field="test"
             )
         now = ids.now_ms()
         if expires_at is not None and expires_at <= now:
@@ -83,7 +92,7 @@ class Keys:
         secret = shown + secrets.token_urlsafe(32)
         key = ApiKey(
             id=ids.new("key", now),
-            organization_id=organization_id,
+            organization_id=giver.organization_id,
             name=name,
             prefix=secret[: len(shown) + SHOWN],
             scopes=tuple(dict.fromkeys(scopes)),
@@ -103,6 +112,29 @@ class Keys:
         key = await self._database.write(_revoke, id, organization_id, ids.now_ms())
         self._cache.revoked(id)
         return key
+
+
+def _check_scopes(giver: Principal, scopes: Sequence[str]) -> None:
+    unknown = [scope for scope in scopes if scope not in SCOPES]
+    if unknown or not scopes:
+        raise InvalidInput(
+            f"{unknown[0][:100]!r} is no scope; there are {', '.join(SCOPES)}." if unknown else "A key needs a scope.",
+            code="scope_unknown",
+            field="scopes",
+        )
+    if ADMIN in scopes and giver.key_id:
+        raise Forbidden(
+            "Only the operator of this server makes keys with the scope admin: posthouse key create --scope admin.",
+            code="scope_forbidden",
+            details={"scope": ADMIN},
+        )
+    lacking = [scope for scope in scopes if scope != ADMIN and not giver.may(scope)]
+    if lacking:
+        raise Forbidden(
+            f"A key gives only what it may do itself, and yours lacks the scope {lacking[0]}.",
+            code="scope_forbidden",
+            details={"scope": lacking[0]},
+        )
 
 
 def _revoke(tx: Tx, id: str, organization_id: str | None, now: int) -> ApiKey:

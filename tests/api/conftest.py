@@ -19,7 +19,7 @@ from mta.accept.submit import Accept
 from mta.control.build import Control, build
 from mta.control.queue import IdleQueue
 from mta.control.webhook_call import Caller
-from mta.model import Queued
+from mta.model import Principal, Queued
 from mta.net.dns import Resolver
 from mta.net.http import HttpClient
 from mta.policy.authentication import Authenticator
@@ -51,7 +51,8 @@ class House:
 
     async def key(self, *scopes: str, organization_id: str | None = None, test: bool = False) -> str:
         organization_id = organization_id or self.organization_id
-        _, secret = await self.control.keys.create(organization_id, "more", scopes or ("*",), test=test, operator=True)
+        operator = Principal(organization_id)
+        _, secret = await self.control.keys.create(operator, "more", scopes or ("*",), test=test)
         return secret
 
 
@@ -76,7 +77,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         caller = Caller(HttpClient(resolver, timeout_s=2), secrets, FORMATS)
         control = build(database, accept, authenticator, resolver, secrets, settings, IdleQueue(), caller)
         organization = await control.organizations.ensure_default()
-        _, secret = await control.keys.create(organization.id, "first")
+        _, secret = await control.keys.create(Principal(organization.id), "first")
         await control.domains.create(organization.id, "example.com", trusted=True)
         app = create_app(control, settings, ready=lambda: ready[0])
         async with serving(app) as url:

@@ -5,7 +5,7 @@ import pytest
 from api import stackshift
 from api.stackshift.admin import routes
 from mta.errors import Forbidden
-from mta.model import ADMIN
+from mta.model import ADMIN, Principal
 from tests.api.conftest import House
 
 ORGANIZATIONS = "/v1/mail/admin/organizations"
@@ -23,7 +23,7 @@ async def test_every_route_refuses_a_key_that_may_do_everything_else(house: Hous
 
 async def test_only_the_operator_gives_the_scope(house: House) -> None:
     with pytest.raises(Forbidden, match="posthouse key create --scope admin"):
-        await house.control.keys.create(house.organization_id, "mine", ("*", ADMIN))
+        await house.control.keys.create(Principal(house.organization_id, "key_mine"), "mine", ("*", ADMIN))
 
 
 async def test_tier_limits_and_review_of_another_organization(house: House) -> None:

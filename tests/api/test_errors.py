@@ -8,6 +8,7 @@ import pytest
 
 from mta.control.messages import Messages
 from mta.errors import LimitReached, StorageFull, Unavailable
+from mta.model import Principal
 from tests.api.conftest import House
 
 PLAIN = {"from": "ada@example.com", "to": "bob@example.org", "subject": "Hello", "text": "Hi"}
@@ -79,7 +80,7 @@ async def test_keys(house: House) -> None:
 
 
 async def test_a_revoked_key_ends_at_once(house: House) -> None:
-    key, secret = await house.control.keys.create(house.organization_id, "short-lived")
+    key, secret = await house.control.keys.create(Principal(house.organization_id), "short-lived")
     async with house.client(secret) as client:
         assert (await client.get("/v1/mail/messages")).status_code == 200
         await house.control.keys.revoke(key.id)
