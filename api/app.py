@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import openapi, stackshift, unsubscribe
+from api import mailstack, openapi, resend, stack0, stackshift, unsubscribe
 from api.internal import Internal
 from api.operator import SURFACE as OPERATOR
 from api.ops import Operations
@@ -54,7 +54,8 @@ def create_app(
 
 
 def surfaces_of(operations: Operations, internal: Internal, with_operator: bool) -> list[Surface]:
-    surfaces = [operations.surface(), stackshift.SURFACE, assets.SURFACE, unsubscribe.SURFACE, internal.surface()]
+    dialects = [stackshift.SURFACE, assets.SURFACE, mailstack.SURFACE, stack0.SURFACE, resend.SURFACE]
+    surfaces = [operations.surface(), *dialects, unsubscribe.SURFACE, internal.surface()]
     return [*surfaces, OPERATOR] if with_operator else surfaces
 
 

@@ -85,6 +85,9 @@ class Routes:
     def patch(self, path: str, *, scope: str | None = None, limit: int = BODY_BYTES) -> Callable[[H], H]:
         return self._add("PATCH", path, scope, 200, limit)
 
+    def put(self, path: str, *, scope: str | None = None, limit: int = BODY_BYTES) -> Callable[[H], H]:
+        return self._add("PUT", path, scope, 200, limit)
+
     def delete(self, path: str, *, scope: str | None = None, status: int = 204) -> Callable[[H], H]:
         return self._add("DELETE", path, scope, status, BODY_BYTES)
 

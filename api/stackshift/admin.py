@@ -9,7 +9,8 @@ from msgspec import UNSET, UnsetType
 
 from api.routing import Call, Routes
 from api.stackshift.reputation import StandingShape, figures
-from api.stackshift.shapes import Listed, Paging, Shape, moment
+from api.stackshift.shapes import Listed, Paging, Shape
+from api.times import moment
 from mta.model import ADMIN, Organization
 from mta.policy.standing import review_of
 

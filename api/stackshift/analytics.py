@@ -7,7 +7,8 @@ from typing import Final, Literal
 from msgspec import field
 
 from api.routing import Call, Routes
-from api.stackshift.shapes import Shape, instant, moment
+from api.stackshift.shapes import Shape
+from api.times import instant, moment
 from mta import ids
 from mta.control.analytics import HOURS, NAMES, Interval
 from mta.errors import InvalidInput

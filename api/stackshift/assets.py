@@ -10,7 +10,8 @@ from starlette.responses import Response, StreamingResponse
 
 from api.routing import Call, Routes, Surface
 from api.stackshift import shapes
-from api.stackshift.shapes import Listed, Paging, Shape, moment
+from api.stackshift.shapes import Listed, Paging, Shape
+from api.times import moment
 from api.uploads import Upload
 from mta.control.assets import File
 from mta.errors import InvalidInput

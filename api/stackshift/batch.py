@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-import msgspec
 from msgspec import Meta, field
 
 from api.addresses import One, Several, mailbox
-from api.routing import Call, Routes, invalid
-from api.stackshift.send import SEND_BYTES, SendFields, Simulation, Tracking, idempotency_header, submission_of
-from api.stackshift.shapes import MESSAGE_STATUS, Listed, Paging, Shape, moment, moment_or_none
-from api.stackshift.templates import SendTemplateRequest, template_submission
+from api.compose import SEND_BYTES, Filling, item, item_key, submission_of, submit_items
+from api.routing import Call, Routes
+from api.stackshift.send import SendFields, Simulation, Tracking, letter_of, with_key
+from api.stackshift.shapes import MESSAGE_STATUS, Listed, Paging, Shape
+from api.times import moment, moment_or_none
 from mta.accept.submission import Submission
-from mta.errors import PosthouseError, TooLarge, Unavailable
 from mta.model import Batch, BatchItem
-from mta.protocol.mime import Draft
 
-T = TypeVar("T")
 routes = Routes("batch")
 
 MAX_ITEMS = 1000
-AT_ONCE = 20  # items read before others get a turn of the event loop
 
 
 class BatchMessage(SendFields, kw_only=True):
@@ -102,24 +96,17 @@ class ItemQuery(Shape):
 @routes.post("/batch", scope="emails:send", status=202, limit=SEND_BYTES)
 async def send(call: Call, body: BatchRequest) -> BatchShape:
     """Accept up to 1,000 messages; what became of each is under /batches/{id}/items."""
-    author = mailbox(body.from_, "from")
-    await call.control.accept.check_sender(call.principal, author[1])
+    await call.control.accept.check_sender(call.principal, mailbox(body.from_, "from")[1])
     at = None if body.send_at is None else call.control.accept.send_time(body.send_at)
 
     async def submission(given: Any, index: int) -> Submission:
-        message = _converted(given, BatchMessage)
-        return await submission_of(
-            call,
-            message,
-            author=author,
-            subject=message.subject,
-            html=message.html,
-            text=message.text,
-            idempotency_key=message.idempotency_key or _item_key(call, index),
-            scheduled_at=at,
+        message = item(given, BatchMessage)
+        letter = letter_of(
+            message, body.from_, subject=message.subject, html=message.html, text=message.text, scheduled_at=at
         )
+        return await submission_of(call, with_key(letter, item_key(call, index)))
 
-    return await _accept(call, body.messages, submission, at)
+    return _batch(await submit_items(call, body.messages, submission, at))
 
 
 @routes.post("/batch-template", scope="emails:send", status=202, limit=SEND_BYTES)
@@ -130,13 +117,10 @@ async def send_template(call: Call, body: BatchTemplateRequest) -> BatchShape:
     at = None if body.send_at is None else call.control.accept.send_time(body.send_at)
 
     async def submission(given: Any, index: int) -> Submission:
-        recipient = _converted(given, TemplateRecipient)
-        request = SendTemplateRequest(
-            template=body.template,
-            from_=body.from_,
+        recipient = item(given, TemplateRecipient)
+        fields = SendFields(
             to=recipient.to,
-            data=recipient.data,
-            version_id=body.version_id,
+            idempotency_key=recipient.idempotency_key,
             headers=body.headers,
             tags=body.tags,
             metadata=body.metadata,
@@ -144,9 +128,11 @@ async def send_template(call: Call, body: BatchTemplateRequest) -> BatchShape:
             tracking=body.tracking,
             simulation=body.simulation,
         )
-        return await template_submission(call, request, recipient.idempotency_key or _item_key(call, index), at)
+        template = Filling(body.template, recipient.data, body.version_id)
+        letter = letter_of(fields, body.from_, template=template, scheduled_at=at)
+        return await submission_of(call, with_key(letter, item_key(call, index)))
 
-    return await _accept(call, body.recipients, submission, at)
+    return _batch(await submit_items(call, body.recipients, submission, at))
 
 
 @routes.get("/batches", scope="emails:read")
@@ -174,47 +160,6 @@ async def items(call: Call, id: str, query: ItemQuery) -> Listed[ItemShape]:
 async def cancel(call: Call, id: str) -> BatchShape:
     """Take back what still waits for its time; 409 `too_late` where nothing does."""
     return _batch(await call.control.batches.cancel(call.principal, id))
-
-
-async def _accept(
-    call: Call, given: Sequence[Any], submission: Callable[[Any, int], Awaitable[Submission]], at: int | None
-) -> BatchShape:
-    """Every item as a submission or an error of its own, and all of them through the door at once."""
-    items: list[Submission | PosthouseError] = []
-    attached = 0
-    for index, each in enumerate(given):
-        if index % AT_ONCE == 0:
-            await asyncio.sleep(0)
-        try:
-            made = await submission(each, index)
-            attached += _attached_bytes(made)
-            if attached > SEND_BYTES:
-                raise TooLarge(f"The attachments up to here have more than {SEND_BYTES} bytes; use another batch.")
-            items.append(made)
-        except Unavailable:
-            raise
-        except PosthouseError as error:
-            items.append(error)
-    return _batch(await call.control.accept.submit_batch(call.principal, items, at))
-
-
-def _converted(given: Any, kind: type[T]) -> T:
-    try:
-        return msgspec.convert(given, kind)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from error
-
-
-def _attached_bytes(submission: Submission) -> int:
-    """Assets make a small request large, once for every item."""
-    assert isinstance(submission.content, Draft)
-    return sum(len(each.content) for each in submission.content.attachments)
-
-
-def _item_key(call: Call, index: int) -> str | None:
-    """An item without a key of its own gets one from the request's, so that the whole can be sent again."""
-    key = idempotency_header(call)
-    return None if key is None else f"{key}/{index}"
 
 
 def _batch(batch: Batch) -> BatchShape:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from api.routing import Call, Routes
-from api.stackshift.shapes import Listed, Paging, Shape, moment, moment_or_none
+from api.stackshift.shapes import Listed, Paging, Shape
+from api.times import moment, moment_or_none
 from mta.control.domains import DomainView
 from mta.control.records import Record
 from mta.errors import InvalidInput

@@ -8,7 +8,8 @@ from msgspec import field
 
 from api.routing import Call, Routes
 from api.stackshift.names import EVENTS, event_data, event_name, filtered_types, resource_of, resources
-from api.stackshift.shapes import Listed, Paging, Shape, instant, moment
+from api.stackshift.shapes import Listed, Paging, Shape
+from api.times import instant, moment
 from mta.model import Event
 
 routes = Routes("events")

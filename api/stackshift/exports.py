@@ -8,7 +8,8 @@ from typing import Any, Literal
 from msgspec import field
 
 from api.routing import Call, Lines, Routes
-from api.stackshift.shapes import RECIPIENT_STATUS, Listed, Paging, Shape, instant, moment, moment_or_none
+from api.stackshift.shapes import RECIPIENT_STATUS, Listed, Paging, Shape
+from api.times import instant, moment, moment_or_none
 from mta.model import DeliveryStatus, Export
 
 routes = Routes("exports")

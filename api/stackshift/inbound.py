@@ -10,7 +10,8 @@ from msgspec import field
 from starlette.responses import Response
 
 from api.routing import Call, Routes
-from api.stackshift.shapes import Listed, Paging, Shape, moment, moment_or_none
+from api.stackshift.shapes import Listed, Paging, Shape
+from api.times import moment, moment_or_none
 from mta.model import InboundDomain, InboundMessage
 
 routes = Routes("inbound")

@@ -8,19 +8,12 @@ from typing import Any
 from msgspec import field
 
 from api.addresses import key_of
+from api.compose import idempotency_header
 from api.routing import Call, Routes
 from api.stackshift.names import event_data, event_label, event_name
-from api.stackshift.send import Sent, idempotency_header, sent
-from api.stackshift.shapes import (
-    MESSAGE_STATUS,
-    RECIPIENT_STATUS,
-    Listed,
-    Paging,
-    Shape,
-    moment,
-    moment_or_none,
-    statuses,
-)
+from api.stackshift.send import Sent, sent
+from api.stackshift.shapes import MESSAGE_STATUS, RECIPIENT_STATUS, Listed, Paging, Shape, statuses
+from api.times import moment, moment_or_none
 from mta.control.messages import MessageView
 from mta.model import Attempt, Bounce, Delivery, Event, Message
 from mta.protocol.mailboxes import parse_mailboxes

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from api.stackshift.shapes import moment
+from api.times import moment
 from mta.errors import InvalidInput
 from mta.model import Event
 

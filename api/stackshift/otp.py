@@ -7,9 +7,11 @@ from typing import Annotated, Any
 from msgspec import Meta, field
 
 from api.addresses import One, key_of, mailbox
+from api.compose import idempotency_header
 from api.routing import Call, Routes
-from api.stackshift.send import Simulation, idempotency_header
-from api.stackshift.shapes import Listed, Paging, Shape, moment, moment_or_none
+from api.stackshift.send import Simulation
+from api.stackshift.shapes import Listed, Paging, Shape
+from api.times import moment, moment_or_none
 from mta.control.otp import Wanted
 from mta.model import OtpChallenge
 

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from api.routing import Call, Routes
 from api.stackshift.names import event_name
-from api.stackshift.shapes import Listed, Paging, Shape, moment, moment_or_none
+from api.stackshift.shapes import Listed, Paging, Shape
+from api.times import moment, moment_or_none
 from mta.control.reputation import CHANGED, CLEARED
 from mta.errors import InvalidInput
 from mta.model import Event, Standing

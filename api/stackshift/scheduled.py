@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from msgspec import field
 
-from api.addresses import mailbox
+from api import compose
+from api.compose import SEND_BYTES, Letter, idempotency_header
 from api.routing import Call, Routes
-from api.stackshift.send import SEND_BYTES, SendRequest, idempotency_header, submission_of
-from api.stackshift.shapes import MESSAGE_STATUS, Listed, Paging, Shape, moment, moment_or_none
-from api.stackshift.templates import SendTemplateRequest, template_submission
-from mta.accept.submission import Submission
+from api.stackshift.send import SendRequest, letter_of, with_key
+from api.stackshift.shapes import MESSAGE_STATUS, Listed, Paging, Shape
+from api.stackshift.templates import SendTemplateRequest, template_letter
+from api.times import moment, moment_or_none
 from mta.errors import InvalidInput
 from mta.model import Message, MessageStatus
 
@@ -43,7 +44,7 @@ class ScheduledShape(Shape):
 async def create(call: Call, body: ScheduledRequest) -> ScheduledShape:
     """Accept a message now and send it at `sendAt`; it survives restarts."""
     at = call.control.accept.send_time(body.send_at)
-    accepted = await call.control.accept.submit(call.principal, await _submission(call, body, at))
+    accepted = await compose.send(call, with_key(_letter(body, at), idempotency_header(call)))
     return _scheduled(await call.control.scheduled.get(call.principal, accepted.message_id))
 
 
@@ -66,20 +67,18 @@ async def cancel(call: Call, id: str) -> ScheduledShape:
     return _scheduled(await call.control.scheduled.cancel(call.principal, id))
 
 
-async def _submission(call: Call, body: ScheduledRequest, at: int) -> Submission:
+def _letter(body: ScheduledRequest, at: int) -> Letter:
     message, template = body.message, body.template
     if template is not None and message is None:
-        return await template_submission(call, template, template.idempotency_key or idempotency_header(call), at)
+        return template_letter(template, at)
     if message is None or template is not None:
         raise InvalidInput("Say what to send: either message or template.", field="message")
-    return await submission_of(
-        call,
+    return letter_of(
         message,
-        author=mailbox(message.from_, "message.from"),
+        message.from_,
         subject=message.subject,
         html=message.html,
         text=message.text,
-        idempotency_key=message.idempotency_key or idempotency_header(call),
         scheduled_at=at,
     )
 

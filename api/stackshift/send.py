@@ -1,28 +1,24 @@
 """POST /send: a message of typed fields, accepted when it is durable.
 
-`SendFields` and `submission_of` are what every way of sending shares: templates, schedules and batches too.
+`SendFields` and `letter_of` are what every way of sending shares: templates, schedules and batches too.
 """
 
 from __future__ import annotations
 
-import asyncio
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from api.addresses import One, Several, mailbox, mailboxes, unique
+from api import compose
+from api.addresses import One, Several
+from api.compose import SEND_BYTES, File, Filling, Letter, idempotency_header
 from api.routing import Call, Routes
 from api.stackshift.shapes import MESSAGE_STATUS, Shape
-from mta.accept.submission import Accepted, Submission
-from mta.errors import InvalidInput
-from mta.model import Options, Recipient
-from mta.protocol.mailboxes import Mailbox
-from mta.protocol.mime import OCTET_STREAM, Attachment, Draft
+from mta.accept.submission import Accepted
+from mta.model import Options
 
 routes = Routes("sending")
-
-SEND_BYTES = 40_000_000  # of a request: base64 and JSON around a message of the largest size
-INLINE_RECIPIENTS = 50  # more addresses are read in a thread: each takes some 30 µs
 
 
 class AttachmentFields(Shape):
@@ -84,20 +80,8 @@ class Sent(Shape):
 @routes.post("/send", scope="emails:send", status=202, limit=SEND_BYTES)
 async def send(call: Call, body: SendRequest) -> Sent:
     """Accept a message; it survives a power cut when this answers."""
-    submission = await submission_of(
-        call,
-        body,
-        author=mailbox(body.from_, "from"),
-        subject=body.subject,
-        html=body.html,
-        text=body.text,
-        idempotency_key=body.idempotency_key or idempotency_header(call),
-    )
-    return sent(await call.control.accept.submit(call.principal, submission))
-
-
-def idempotency_header(call: Call) -> str | None:
-    return call.request.headers.get("idempotency-key")
+    letter = letter_of(body, body.from_, subject=body.subject, html=body.html, text=body.text)
+    return sent(await compose.send(call, with_key(letter, idempotency_header(call))))
 
 
 def sent(accepted: Accepted) -> Sent:
@@ -109,76 +93,54 @@ def sent(accepted: Accepted) -> Sent:
     )
 
 
-async def submission_of(
-    call: Call,
+def letter_of(
     fields: SendFields,
+    author: One | None,
     *,
-    author: Mailbox,
-    subject: str,
-    html: str | None,
-    text: str | None,
-    idempotency_key: str | None,
-    template_id: str | None = None,
-    fingerprint: str | None = None,
+    subject: str | None = None,
+    html: str | None = None,
+    text: str | None = None,
+    template: Filling | None = None,
     scheduled_at: int | None = None,
-) -> Submission:
-    """The shared command; the words come from the request or a template (then `fingerprint` says what was asked).
-
-    `scheduled_at` is epoch milliseconds. Raises InvalidInput.
-    """
-    if html is None and text is None:
-        raise InvalidInput("A message needs html or text.", code="content_missing", field="text")
-    many = isinstance(fields.to, list) and len(fields.to) > INLINE_RECIPIENTS
-    to, cc, bcc = await asyncio.to_thread(_addressees, fields) if many else _addressees(fields)
-    draft = Draft(
-        author=author,
-        to=to,
-        cc=cc,
-        reply_to=mailboxes(fields.reply_to, "replyTo"),
-        subject=subject,
-        text=text,
-        html=html,
-        attachments=await _attachments(call, fields.attachments),
-        headers=tuple(fields.headers.items()),
-    )
+) -> Letter:
+    """What is to be sent; the words are in the request or a template's. `scheduled_at` is epoch milliseconds."""
     tracking = fields.tracking or Tracking()
-    options = Options(
-        stream=fields.stream,
-        tags=fields.tags,
-        metadata=fields.metadata,
-        idempotency_key=idempotency_key,
-        track_opens=tracking.opens,
-        track_clicks=tracking.clicks,
-        simulation=fields.simulation.scenario if fields.simulation else None,
-        scheduled_at=scheduled_at,
-        template_id=template_id,
+    return Letter(
+        author=author,
+        to=fields.to,
+        cc=fields.cc,
+        bcc=fields.bcc,
+        reply_to=fields.reply_to,
+        subject=subject,
+        html=html,
+        text=text,
+        template=template,
+        files=[_file(each) for each in fields.attachments],
+        headers=fields.headers,
+        options=Options(
+            stream=fields.stream,
+            tags=fields.tags,
+            metadata=fields.metadata,
+            idempotency_key=fields.idempotency_key,
+            track_opens=tracking.opens,
+            track_clicks=tracking.clicks,
+            simulation=fields.simulation.scenario if fields.simulation else None,
+            scheduled_at=scheduled_at,
+        ),
     )
-    recipients = tuple(Recipient(address) for address in unique(to, cc, bcc))
-    return Submission(source="api", content=draft, recipients=recipients, options=options, fingerprint=fingerprint)
 
 
-def _addressees(fields: SendFields) -> tuple[tuple[Mailbox, ...], tuple[Mailbox, ...], tuple[Mailbox, ...]]:
-    return mailboxes(fields.to, "to"), mailboxes(fields.cc, "cc"), mailboxes(fields.bcc, "bcc")
+def with_key(letter: Letter, idempotency_key: str | None) -> Letter:
+    """With that key, where it has none of its own."""
+    key = letter.options.idempotency_key or idempotency_key
+    return replace(letter, options=replace(letter.options, idempotency_key=key))
 
 
-async def _attachments(call: Call, given: list[AttachmentFields]) -> tuple[Attachment, ...]:
-    made: list[Attachment] = []
-    for index, each in enumerate(given):
-        content, filename, kind = each.content, each.filename, each.content_type
-        sources = [source for source in (content, each.asset_id, each.upload_id) if source is not None]
-        if len(sources) != 1:
-            raise InvalidInput(
-                "An attachment has either content or an assetId.",
-                code="invalid_attachment",
-                field=f"attachments[{index}]",
-            )
-        if content is None:
-            id = each.asset_id or each.upload_id or ""
-            asset, content = await call.control.assets.whole(call.principal.organization_id, id)
-            filename, kind = filename or asset.filename, kind or asset.content_type
-        if not filename and not each.content_id:
-            raise InvalidInput(
-                "An attachment needs a filename.", code="invalid_attachment", field=f"attachments[{index}]"
-            )
-        made.append(Attachment(content, filename, kind or OCTET_STREAM, each.content_id))
-    return tuple(made)
+def _file(given: AttachmentFields) -> File:
+    return File(
+        content=given.content,
+        asset_id=given.asset_id or given.upload_id,
+        filename=given.filename,
+        content_type=given.content_type,
+        content_id=given.content_id,
+    )

@@ -1,10 +1,8 @@
-"""What StackShift Mail calls things: envelope, lists, errors, times, and the table of its status names."""
+"""What StackShift Mail calls things: envelope, lists, errors, and the table of its status names."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
@@ -113,26 +111,3 @@ def statuses(name: str | None) -> tuple[M, ...]:
         known = ", ".join(dict.fromkeys([*MESSAGE_STATUS.values(), *STATUS_ALIASES]))
         raise InvalidInput(f'"{name[:100]}" is no status; there are {known}.', field="status")
     return found
-
-
-def moment(at_ms: int) -> str:
-    """RFC 3339, UTC."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def instant(text: str, field: str) -> int:
-    """RFC 3339, or a day (its midnight in UTC), in epoch milliseconds. Raises InvalidInput: a time needs its zone."""
-    try:
-        # A "+" that came unescaped in a query string is a space there
-        at = datetime.fromisoformat(re.sub(r" (?=\d\d:?\d\d$)", "+", text.strip()))
-        if at.tzinfo is None and len(text.strip()) > len("2026-01-31"):
-            raise ValueError
-        return max(0, int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000))
-    except (ValueError, OverflowError):
-        raise InvalidInput(
-            f'"{text[:50]}" is no time here; write it like 2026-01-31T12:00:00Z, or a day like 2026-01-31.', field=field
-        ) from None
-
-
-def moment_or_none(at_ms: int | None) -> str | None:
-    return None if at_ms is None else moment(at_ms)

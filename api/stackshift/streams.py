@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from api.routing import Call, Routes
-from api.stackshift.shapes import Listed, Paging, Shape, moment_or_none
+from api.stackshift.shapes import Listed, Paging, Shape
+from api.times import moment_or_none
 from mta.model import Stream, StreamType
 
 routes = Routes("streams")

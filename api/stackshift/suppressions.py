@@ -8,7 +8,8 @@ import msgspec
 from msgspec import Meta, field
 
 from api.routing import Call, Routes
-from api.stackshift.shapes import Listed, Paging, Shape, moment
+from api.stackshift.shapes import Listed, Paging, Shape
+from api.times import moment
 from mta.control.suppressions import REASONS
 from mta.model import Suppression
 

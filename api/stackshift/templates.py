@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType, field
 
-from api.addresses import One, Several, mailbox
+from api import compose
+from api.addresses import One, Several
+from api.compose import SEND_BYTES, Filling, Letter, idempotency_header
 from api.routing import Call, Routes
-from api.stackshift.send import SEND_BYTES, SendFields, Sent, Simulation, idempotency_header, sent, submission_of
-from api.stackshift.shapes import MESSAGE_STATUS, Listed, Paging, Shape, moment
-from mta.accept.submission import Submission
+from api.stackshift.send import SendFields, Sent, Simulation, letter_of, sent, with_key
+from api.stackshift.shapes import MESSAGE_STATUS, Listed, Paging, Shape
+from api.times import moment
 from mta.control.rendering import Source
-from mta.control.templates import Changes, Ready, TemplateView
+from mta.control.templates import Changes, TemplateView
 from mta.model import TemplateVersion
 from mta.protocol.lint import Finding
 
@@ -216,65 +217,22 @@ async def diagnostics(call: Call, id: str, body: DiagnosticsRequest) -> Diagnost
 @routes.post("/templates/{id}/test-send", scope="emails:send", status=202)
 async def test_send(call: Call, id: str, body: TestRequest) -> TestSent:
     """Send a template to try it."""
-    ready = await call.control.templates.render(call.principal, id, body.data, body.version_id)
+    template = Filling(id, body.data, body.version_id)
     fields = SendFields(to=body.to, simulation=body.simulation)
-    submission = await _submission(call, fields, ready, body.from_, idempotency_key=None, fingerprint=None)
-    accepted = await call.control.accept.submit(call.principal, submission)
-    await call.control.templates.tell_test_sent(call.principal, ready, accepted.message_id)
+    accepted = await compose.send(call, letter_of(fields, body.from_, template=template))
+    await call.control.templates.tell_test_sent(call.principal, id, accepted.message_id, body.version_id)
     return TestSent(message_id=accepted.message_id, status=MESSAGE_STATUS[accepted.status])
 
 
 @routes.post("/send-template", scope="emails:send", status=202, limit=SEND_BYTES)
 async def send_template(call: Call, body: SendTemplateRequest) -> Sent:
     """Accept a message made of a template; missing variables are named and nothing is queued."""
-    key = body.idempotency_key or idempotency_header(call)
-    return sent(await call.control.accept.submit(call.principal, await template_submission(call, body, key)))
+    return sent(await compose.send(call, with_key(template_letter(body), idempotency_header(call))))
 
 
-async def template_submission(
-    call: Call, body: SendTemplateRequest, idempotency_key: str | None, scheduled_at: int | None = None
-) -> Submission:
-    """The shared command. The same template and data are the same request, whatever the template says by then.
-
-    Raises NotFound, Conflict, InvalidInput or Unprocessable (`template_variables_missing`).
-    """
-    ready = await call.control.templates.render(call.principal, body.template, body.data, body.version_id)
-    asked = msgspec.json.encode(msgspec.structs.replace(body, idempotency_key=None), order="sorted")
-    return await _submission(
-        call,
-        body,
-        ready,
-        body.from_,
-        idempotency_key=idempotency_key,
-        fingerprint=hashlib.sha256(asked).hexdigest(),
-        scheduled_at=scheduled_at,
-    )
-
-
-async def _submission(
-    call: Call,
-    fields: SendFields,
-    ready: Ready,
-    from_: One | None,
-    *,
-    idempotency_key: str | None,
-    fingerprint: str | None,
-    scheduled_at: int | None = None,
-) -> Submission:
-    author = (
-        mailbox(from_, "from") if from_ is not None else await call.control.templates.default_sender(call.principal)
-    )
-    return await submission_of(
-        call,
-        fields,
-        author=author,
-        subject=ready.mail.subject,
-        html=ready.mail.html,
-        text=ready.mail.text,
-        idempotency_key=idempotency_key,
-        template_id=ready.template.id,
-        fingerprint=fingerprint,
-        scheduled_at=scheduled_at,
+def template_letter(body: SendTemplateRequest, scheduled_at: int | None = None) -> Letter:
+    return letter_of(
+        body, body.from_, template=Filling(body.template, body.data, body.version_id), scheduled_at=scheduled_at
     )
 
 

@@ -11,7 +11,8 @@ from msgspec import UNSET, UnsetType
 from api.routing import Call, Routes
 from api.stackshift.events import event_shape
 from api.stackshift.names import event_name, event_types
-from api.stackshift.shapes import Listed, Paging, Shape, moment, moment_or_none
+from api.stackshift.shapes import Listed, Paging, Shape
+from api.times import moment, moment_or_none
 from mta.control.webhooks import Diagnosis, WithSecret
 from mta.model import Event, Message, Webhook, WebhookAttempt, WebhookDelivery
 

@@ -48,9 +48,10 @@ def enter(tx: Tx, principal: Principal, prepared: Prepared, settings: Settings, 
     organization = organizations.by_id(tx, principal.organization_id)
     if organization is None:
         raise NotFound("The organization of this key is gone.")
-    earlier = _earlier(tx, principal, prepared, settings)
-    if earlier is not None:
-        return Entered(_replay(tx, earlier))
+    key = prepared.options.idempotency_key
+    again = None if key is None else replayed(tx, principal, key, prepared.fingerprint, settings, prepared.now)
+    if again is not None:
+        return Entered(again)
     _check_sender(tx, principal, prepared)
     if streams.named(tx, organization.id, prepared.options.stream).type is StreamType.BROADCAST:
         prepared = personal(prepared, principal, way_out)
@@ -80,12 +81,11 @@ def enter_all(
     return [enter(tx, principal, each, settings, way_out) for each in prepared]
 
 
-def _earlier(tx: Tx, principal: Principal, prepared: Prepared, settings: Settings) -> str | None:
-    key = prepared.options.idempotency_key
-    if key is None:
-        return None
-    after = prepared.now - settings.retention.idempotency_s * 1000
-    return idempotency.earlier(tx, principal.organization_id, principal.test, key, prepared.fingerprint, after)
+def replayed(tx: Tx, principal: Principal, key: str, fingerprint: str, settings: Settings, now: int) -> Accepted | None:
+    """The answer that this request got already, or None. Raises Conflict where the key stood for another request."""
+    after = now - settings.retention.idempotency_s * 1000
+    earlier = idempotency.earlier(tx, principal.organization_id, principal.test, key, fingerprint, after)
+    return None if earlier is None else _replay(tx, earlier)
 
 
 def _replay(tx: Tx, message_id: str) -> Accepted:

@@ -14,7 +14,7 @@ from config.settings import Settings
 from mta import ids
 from mta.accept.batch import enter_batch
 from mta.accept.broadcast import WayOut, apart
-from mta.accept.enter import Entered, enter, enter_all
+from mta.accept.enter import Entered, enter, enter_all, replayed
 from mta.accept.prepare import Prepared, prepare
 from mta.accept.schedule import send_time
 from mta.accept.submission import Accepted, Raw, Submission
@@ -105,6 +105,10 @@ class Accept:
     def _prepare_apart(self, submission: Submission) -> list[Prepared]:
         hostname, limits, now = self._settings.hostname, self._settings.limits, self._clock()
         return [prepare(each, hostname=hostname, limits=limits, now=now) for each in apart(submission)]
+
+    async def replayed(self, principal: Principal, key: str, fingerprint: str) -> Accepted | None:
+        """The first answer to a request with this idempotency key, where there was one. Raises Conflict."""
+        return await self._database.read(replayed, principal, key, fingerprint, self._settings, self._clock())
 
     async def submit_batch(
         self, principal: Principal, items: Sequence[Submission | PosthouseError], scheduled_at: int | None = None

@@ -188,25 +188,41 @@ class Templates:
         return await self._run(rendering.render, _source(version), data)
 
     async def render(
-        self, principal: Principal, key: str, data: Mapping[str, Any], version_id: str | None = None
+        self,
+        principal: Principal,
+        key: str,
+        data: Mapping[str, Any],
+        version_id: str | None = None,
+        *,
+        subject: str | None = None,
     ) -> Ready:
-        """To be sent. Raises Unprocessable (`template_variables_missing`), or Conflict (`template_archived`)."""
+        """To be sent; `subject` stands for the template's own. Raises Unprocessable (`template_variables_missing`), or
+        Conflict (`template_archived`)."""
         template, version = await self._source_of(principal, key, version_id)
         if template.status != ACTIVE:
             raise Conflict(
                 f"Template {template.slug} is {template.status}; set its status to active to send it.",
                 code=f"template_{template.status}",
             )
-        mail = await self._run(rendering.render, _source(version), data)
+        source = _source(version) if subject is None else replace(_source(version), subject=subject)
+        return Ready(template, version, await self._whole(source, data, f"template {template.slug}"))
+
+    async def fill(self, source: Source, data: Mapping[str, Any]) -> Rendered:
+        """Words that are no template's, with their `{{ variables }}`; to be sent. Raises as `render`, or InvalidInput."""
+        await self._run(rendering.check, source)
+        return await self._whole(source, data, "the message")
+
+    async def _whole(self, source: Source, data: Mapping[str, Any], what: str) -> Rendered:
+        mail = await self._run(rendering.render, source, data)
         if mail.missing:
             names = ", ".join(mail.missing[:20])
             raise Unprocessable(
-                f"The data lacks what template {template.slug} needs: {names}. Nothing was queued.",
+                f"The data lacks what {what} needs: {names}. Nothing was queued.",
                 code="template_variables_missing",
                 field="data",
                 details={"missingVariables": list(mail.missing)},
             )
-        return Ready(template, version, mail)
+        return mail
 
     async def diagnose(
         self,
@@ -221,8 +237,11 @@ class Templates:
         through = await self._database.read(streams.named, principal.organization_id, stream)
         return await self._run(_diagnose, version, data, through.type.value)
 
-    async def tell_test_sent(self, principal: Principal, ready: Ready, message_id: str) -> None:
+    async def tell_test_sent(
+        self, principal: Principal, key: str, message_id: str, version_id: str | None = None
+    ) -> None:
         """Records that a template was sent to try it."""
+        template, version = await self._source_of(principal, key, version_id)
 
         def tell(tx: Tx) -> None:
             events.add(
@@ -230,10 +249,10 @@ class Templates:
                 principal.organization_id,
                 "template.test_sent",
                 "template",
-                ready.template.id,
+                template.id,
                 test=principal.test,
                 message_id=message_id,
-                data={"slug": ready.template.slug, "version_id": ready.version.id},
+                data={"slug": template.slug, "version_id": version.id},
                 at=self._clock(),
             )
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api.stackshift.names import EVENTS, event_data, event_name, event_types, known_names
-from api.stackshift.shapes import moment
+from api.times import moment
 from mta import ids
 from mta.errors import InvalidInput
 from mta.lifecycle.settle import MESSAGE_EVENTS, RECIPIENT_EVENTS

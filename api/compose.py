@@ -1,0 +1,214 @@
+"""From what a request asks to send to the shared command: every surface fills in a `Letter`, and nothing else.
+
+Here its addresses are read, its files fetched and its template filled; whoever accepts it sees no difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+
+from api.addresses import One, Several, mailbox, mailboxes, unique
+from api.routing import Call, invalid
+from mta.accept.submission import Accepted, Submission
+from mta.control.rendering import Source
+from mta.errors import InvalidInput, PosthouseError, TooLarge, Unavailable
+from mta.model import Batch, Options, Recipient
+from mta.protocol.mailboxes import Mailbox
+from mta.protocol.mime import OCTET_STREAM, Attachment, Draft
+
+T = TypeVar("T")
+
+SEND_BYTES = 40_000_000  # of a request: base64 and JSON around a message of the largest size
+INLINE_RECIPIENTS = 50  # more addresses are read in a thread: each takes some 30 µs
+AT_ONCE = 20  # items of a batch read before others get a turn of the event loop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """An attachment: its `content`, or the id of an asset. With a `content_id` the HTML shows it."""
+
+    content: bytes | None = None
+    asset_id: str | None = None
+    filename: str | None = None
+    content_type: str | None = None
+    content_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """A template, by id or slug, and the data that fills it."""
+
+    template: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    version_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A message as its caller wrote it. The words are its own, or a `template`'s, whose subject it may override.
+
+    `author` None: no-reply@ the organization's first verified domain. `data` fills `{{ variables }}` in words of its
+    own; None leaves them alone. `reply_to_name` is what the surface calls that field, for its errors.
+    """
+
+    to: Several
+    author: One | None = None
+    cc: Several | None = None
+    bcc: Several | None = None
+    reply_to: Several | None = None
+    reply_to_name: str = "replyTo"
+    subject: str | None = None
+    html: str | None = None
+    text: str | None = None
+    template: Filling | None = None
+    data: Mapping[str, Any] | None = None
+    files: Sequence[File] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    options: Options = field(default_factory=Options)
+
+
+def idempotency_header(call: Call) -> str | None:
+    return call.request.headers.get("idempotency-key")
+
+
+async def send(call: Call, letter: Letter) -> Accepted:
+    """Accepts one message; it is durable when this returns. Raises what reading and accepting raise.
+
+    What was accepted under the same idempotency key answers first, whatever its template says by now.
+    """
+    accept = call.control.accept
+    if letter.template is not None and letter.options.idempotency_key is not None:
+        again = await accept.replayed(call.principal, letter.options.idempotency_key, fingerprint(letter))
+        if again is not None:
+            return again
+    return await accept.submit(call.principal, await submission_of(call, letter))
+
+
+async def submission_of(call: Call, letter: Letter) -> Submission:
+    """Raises NotFound, Conflict, InvalidInput, or Unprocessable (`template_variables_missing`)."""
+    asked = fingerprint(letter) if letter.template is not None else None
+    letter, template_id = await _filled(call, letter)
+    if letter.html is None and letter.text is None:
+        raise InvalidInput("A message needs html or text.", code="content_missing", field="text")
+    many = isinstance(letter.to, list) and len(letter.to) > INLINE_RECIPIENTS
+    to, cc, bcc = await asyncio.to_thread(_addressees, letter) if many else _addressees(letter)
+    draft = Draft(
+        author=await _author(call, letter),
+        to=to,
+        cc=cc,
+        reply_to=mailboxes(letter.reply_to, letter.reply_to_name),
+        subject=letter.subject or "",
+        text=letter.text,
+        html=letter.html,
+        attachments=await _attachments(call, letter.files),
+        headers=tuple(letter.headers.items()),
+    )
+    return Submission(
+        source="api",
+        content=draft,
+        recipients=tuple(Recipient(address) for address in unique(to, cc, bcc)),
+        options=dataclasses.replace(letter.options, template_id=template_id or letter.options.template_id),
+        fingerprint=asked,
+    )
+
+
+def fingerprint(letter: Letter) -> str:
+    """The same template and data are the same request, whatever the template says by then."""
+    keyless = dataclasses.replace(letter.options, idempotency_key=None)
+    asked = msgspec.json.encode(dataclasses.replace(letter, options=keyless), order="sorted")
+    return hashlib.sha256(asked).hexdigest()
+
+
+async def submit_items(
+    call: Call,
+    given: Sequence[Any],
+    submission: Callable[[Any, int], Awaitable[Submission]],
+    scheduled_at: int | None = None,
+) -> Batch:
+    """Every item as a submission or an error of its own, and all of them through the door at once."""
+    items: list[Submission | PosthouseError] = []
+    attached = 0
+    for index, each in enumerate(given):
+        if index % AT_ONCE == 0:
+            await asyncio.sleep(0)
+        try:
+            made = await submission(each, index)
+            attached += _attached_bytes(made)
+            if attached > SEND_BYTES:
+                raise TooLarge(f"The attachments up to here have more than {SEND_BYTES} bytes; use another batch.")
+            items.append(made)
+        except Unavailable:
+            raise
+        except PosthouseError as error:
+            items.append(error)
+    return await call.control.accept.submit_batch(call.principal, items, scheduled_at)
+
+
+def item(given: Any, kind: type[T]) -> T:
+    """One item of a batch, judged by itself. Raises InvalidInput."""
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from error
+
+
+def item_key(call: Call, index: int) -> str | None:
+    """An item without a key of its own gets one from the request's, so that the whole can be sent again."""
+    key = idempotency_header(call)
+    return None if key is None else f"{key}/{index}"
+
+
+async def _filled(call: Call, letter: Letter) -> tuple[Letter, str | None]:
+    """With its words made, and the id of the template that they come from."""
+    templates, filling = call.control.templates, letter.template
+    if filling is not None:
+        ready = await templates.render(
+            call.principal, filling.template, filling.data, filling.version_id, subject=letter.subject
+        )
+        mail, id = ready.mail, ready.template.id
+    elif letter.data is not None:
+        mail, id = await templates.fill(Source(letter.subject or "", letter.html, letter.text), letter.data), None
+    else:
+        return letter, None
+    return dataclasses.replace(letter, subject=mail.subject, html=mail.html, text=mail.text), id
+
+
+async def _author(call: Call, letter: Letter) -> Mailbox:
+    if letter.author is None:
+        return await call.control.templates.default_sender(call.principal)
+    return mailbox(letter.author, "from")
+
+
+def _addressees(letter: Letter) -> tuple[tuple[Mailbox, ...], tuple[Mailbox, ...], tuple[Mailbox, ...]]:
+    return mailboxes(letter.to, "to"), mailboxes(letter.cc, "cc"), mailboxes(letter.bcc, "bcc")
+
+
+async def _attachments(call: Call, files: Sequence[File]) -> tuple[Attachment, ...]:
+    made: list[Attachment] = []
+    for index, each in enumerate(files):
+        place = f"attachments[{index}]"
+        content, filename, kind = each.content, each.filename, each.content_type
+        if (content is None) == (each.asset_id is None):
+            raise InvalidInput(
+                "An attachment has either content or an assetId.", code="invalid_attachment", field=place
+            )
+        if content is None:
+            asset, content = await call.control.assets.whole(call.principal.organization_id, each.asset_id or "")
+            filename, kind = filename or asset.filename, kind or asset.content_type
+        if not filename and not each.content_id:
+            raise InvalidInput("An attachment needs a filename.", code="invalid_attachment", field=place)
+        made.append(Attachment(content, filename, kind or OCTET_STREAM, each.content_id))
+    return tuple(made)
+
+
+def _attached_bytes(submission: Submission) -> int:
+    """Assets make a small request large, once for every item."""
+    assert isinstance(submission.content, Draft)
+    return sum(len(each.content) for each in submission.content.attachments)

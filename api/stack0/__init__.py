@@ -1,0 +1,12 @@
+"""Stack0 Mail: its documented paths and those of its SDKs. One file a resource; its `routes` stand in the list below."""
+
+from api.routing import Surface
+from api.stack0 import shapes
+
+SURFACE = Surface(
+    name="Stack0",
+    mounts=("/mail", "/stack0/v1/mail"),
+    resources=(),
+    present_error=shapes.error,
+    error_schema=shapes.ERROR,
+)
