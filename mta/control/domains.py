@@ -11,7 +11,7 @@ import asyncio
 import secrets as random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from config.settings import Settings
 from mta import ids
@@ -44,6 +44,14 @@ FIRST_CHECK_MS: Final = (
 )
 BATCH: Final = 100  # domains read at once
 MAX_LOOKS: Final = 20  # domains looked up at once: whoever asks in a loop does not flood the DNS
+
+
+class SettingChanges(TypedDict, total=False):
+    """What a change of `DomainSettings` gives; what is not there stays."""
+
+    tracking_host: str
+    track_opens: bool | None
+    track_clicks: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +136,10 @@ class Domains:
         made = await asyncio.to_thread(self._make_keys, domain, wanted)
         return self._view(*await self._database.write(_rotate, organization_id, id, made, ids.now_ms(), force))
 
+    async def change(self, organization_id: str, id: str, changes: SettingChanges) -> DomainView:
+        """What its owner chooses for it. Raises NotFound, InvalidInput."""
+        return self._view(*await self._database.write(_change, organization_id, id, changes))
+
     async def trust(self, organization_id: str, id: str) -> DomainView:
         """The operator vouches: it may send whatever the DNS says. Raises NotFound."""
         return self._view(*await self._database.write(_trust, organization_id, id, ids.now_ms()))
@@ -171,18 +183,18 @@ class Domains:
 Found = tuple[Domain, list[DkimKey]]
 
 
-def domain_name(text: str) -> str:
+def domain_name(text: str, field: str = "domain") -> str:
     """A name that mail can come from or go to. Raises InvalidInput."""
     try:
         name = ascii_domain(text.strip())
     except AddressError as error:
-        raise InvalidInput(str(error), code="invalid_domain", field="domain") from error
+        raise InvalidInput(str(error), code="invalid_domain", field=field) from error
     labels = name.split(".")
     if len(labels) < 2 or labels[-1].isdigit() or "_" in name or len(name) > 200:
         raise InvalidInput(
             f'"{text[:200]}" is no domain that mail can come from; write it like example.com.',
             code="invalid_domain",
-            field="domain",
+            field=field,
         )
     return name
 
@@ -284,6 +296,18 @@ def _rotate(tx: Tx, organization_id: str, id: str, made: Sequence[DkimKey], now:
     never_seen = all(each.get("status") != VERIFIED for each in active)
     if force or (domain.trusted and never_seen):
         rotation.switch(tx, keys, {}, now, force=True)
+    return _owned(tx, organization_id, id)
+
+
+def _change(tx: Tx, organization_id: str, id: str, changes: SettingChanges) -> Found:
+    domain, _ = _owned(tx, organization_id, id)
+    changed = replace(domain.settings, **changes)
+    if host := changed.tracking_host:
+        changed = replace(changed, tracking_host=domain_name(host, "tracking_host"))
+        if not changed.tracking_host.endswith(f".{domain.name}"):
+            text = f'"{host[:200]}" is no host below {domain.name}; write it like links.{domain.name}.'
+            raise InvalidInput(text, field="tracking_host")
+    domains.set_settings(tx, id, changed)
     return _owned(tx, organization_id, id)
 
 

@@ -31,7 +31,7 @@ from mta.model.offers import (
     WebhookAttempt,
     WebhookDelivery,
 )
-from mta.model.parties import ADMIN, ApiKey, DkimKey, Domain, Organization, Principal, Standing
+from mta.model.parties import ADMIN, ApiKey, DkimKey, Domain, DomainSettings, Organization, Principal, Standing
 from mta.model.returns import Bounce, Event, InboundAttachment, InboundDomain, InboundMessage, Suppression
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "DeliveryStatus",
     "DkimKey",
     "Domain",
+    "DomainSettings",
     "Event",
     "Export",
     "InboundAttachment",

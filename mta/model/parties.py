@@ -49,6 +49,21 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
+class DomainSettings:
+    """What its owner chose for a sending domain.
+
+    `mail_from`: what stands before the domain in its return path; `tracking_host`: the host of tracked links, "" the
+    server's own; opens and clicks None: as the stream or the organization says.
+    """
+
+    mail_from: str = "bounce"
+    tracking_host: str = ""
+    track_opens: bool | None = None
+    track_clicks: bool | None = None
+    require_tls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Domain:
     """A sending domain of one organization. `checks` holds what DNS said last, record by record."""
 
@@ -62,6 +77,7 @@ class Domain:
     created_at: int
     verified_at: int | None
     last_checked_at: int | None
+    settings: DomainSettings = DomainSettings()
 
 
 @dataclass(frozen=True, slots=True)

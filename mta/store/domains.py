@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mta.model import DkimKey, Domain
+import msgspec
+
+from mta.model import DkimKey, Domain, DomainSettings
 from mta.store.sqlite import Row, Tx, from_json, to_json
 
-COLUMNS = "id, organization_id, name, status, trusted, challenge, checks, created_at, verified_at, last_checked_at"
+COLUMNS = (
+    "id, organization_id, name, status, trusted, challenge, checks, created_at, verified_at, last_checked_at, settings"
+)
 ADD = f"""
     INSERT INTO domains ({COLUMNS})
-    VALUES (:id, :organization_id, :name, :status, :trusted, :challenge, '{{}}', :now, :verified_at, NULL)"""
+    VALUES (:id, :organization_id, :name, :status, :trusted, :challenge, '{{}}', :now, :verified_at, NULL, :settings)"""
 BY_ID = f"SELECT {COLUMNS} FROM domains WHERE id = :id AND deleted_at IS NULL"
 BY_NAME = f"""
     SELECT {COLUMNS} FROM domains
@@ -26,6 +30,7 @@ UPDATE = """
     UPDATE domains SET status = :status, trusted = :trusted, checks = :checks, verified_at = :verified_at,
         last_checked_at = :last_checked_at
     WHERE id = :id"""
+SET_SETTINGS = "UPDATE domains SET settings = :settings WHERE id = :id"
 DUE = f"""
     SELECT {COLUMNS} FROM domains WHERE next_check_at <= :now AND deleted_at IS NULL
     ORDER BY next_check_at LIMIT :limit"""
@@ -62,9 +67,12 @@ SIGNING_KEYS = f"""
 SET_KEY_STATE = "UPDATE dkim_keys SET state = :state, retired_at = :retired_at WHERE id = :id"
 DELETE_KEY = "DELETE FROM dkim_keys WHERE id = :id"
 
+_settings = msgspec.json.Decoder(DomainSettings)
+
 
 def domain(row: Row) -> Domain:
-    return Domain(row[0], row[1], row[2], row[3], bool(row[4]), row[5], from_json(row[6]), row[7], row[8], row[9])
+    settings = _settings.decode(row[10])
+    return Domain(row[0], row[1], row[2], row[3], bool(row[4]), row[5], from_json(row[6]), *row[7:10], settings)
 
 
 def add(tx: Tx, made: Domain) -> None:
@@ -78,6 +86,7 @@ def add(tx: Tx, made: Domain) -> None:
         challenge=made.challenge,
         now=made.created_at,
         verified_at=made.verified_at,
+        settings=to_json(made.settings),
     )
 
 
@@ -120,6 +129,10 @@ def update(
         verified_at=verified_at,
         last_checked_at=last_checked_at,
     )
+
+
+def set_settings(tx: Tx, id: str, settings: DomainSettings) -> None:
+    tx.run(SET_SETTINGS, id=id, settings=to_json(settings))
 
 
 def due(tx: Tx, now: int, limit: int) -> list[Domain]:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from mta.control.domains import DomainView
-from mta.errors import Conflict
+from mta.errors import Conflict, InvalidInput
+from mta.model import DomainSettings
 from tests.api.conftest import House
 from tests.fakes.dns import REFUSED, SERVFAIL, SILENT
 
@@ -301,3 +302,16 @@ async def test_making_keys_does_not_stop_the_loop(house: House) -> None:
         now = time.thread_time()  # this thread's own work: another process on the machine does not count
         longest, before = max(longest, now - before), now
     assert longest < 0.010
+
+
+async def test_settings_change_one_by_one_and_the_tracking_host_is_below_the_domain(house: House) -> None:
+    domains, owner = house.control.domains, house.organization_id
+    made = await create(house)
+    assert made.domain.settings == DomainSettings()
+    await domains.change(owner, made.domain.id, {"track_opens": True})
+    await domains.change(owner, made.domain.id, {"tracking_host": "Links.example.net"})
+    kept = (await domains.get(owner, made.domain.id)).domain.settings
+    assert kept == DomainSettings(track_opens=True, tracking_host="links.example.net")
+    with pytest.raises(InvalidInput, match="no host below"):
+        await domains.change(owner, made.domain.id, {"tracking_host": "links.example.org"})
+    assert (await domains.change(owner, made.domain.id, {"tracking_host": ""})).domain.settings.tracking_host == ""
