@@ -192,7 +192,7 @@ def _signatures(data: bytes, lookup: Lookup) -> tuple[tuple[Signature, ...], str
         for index, field in enumerate(signed[:MAX_SIGNATURES])
     )
     seals = [field for field in fields if field.name.lower() in _ARC_FIELDS]
-    if not any(field.name.lower() == "arc-seal" for field in seals):
+    if not seals:
         return signatures, "none"
     if len(seals) > 3 * MAX_ARC_SETS or not all(_is_tame(field.raw) for field in seals):
         return signatures, "fail"

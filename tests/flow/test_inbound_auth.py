@@ -92,6 +92,15 @@ async def test_an_arc_chain_passes(world: World) -> None:
     assert (await world.verify(resigned(signed(MAIL)) + b"more\r\n")).arc == "fail"
 
 
+@pytest.mark.parametrize("name", ["ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results"])
+async def test_an_arc_set_that_lacks_a_field_fails(world: World, name: str) -> None:
+    """RFC 8617 §5.2, step 3: half a set is no set, and not the same as none."""
+    whole = resigned(signed(MAIL))
+    without = re.sub(rb"(?m)^" + name.encode() + rb":.*\r\n(?:[ \t].*\r\n)*", b"", whole)
+    assert without != whole
+    assert (await world.verify(without)).arc == "fail"
+
+
 @pytest.mark.parametrize("form", [b"relaxed/relaxed", b"simple/simple"])
 async def test_a_changed_body_fails_and_so_does_dmarc(world: World, form: bytes) -> None:
     found = await world.verify(signed(MAIL, form) + b"and more\r\n")
