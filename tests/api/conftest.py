@@ -62,7 +62,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         hostname="mail.posthouse.test",
         data_dir=tmp_path,
         store=Store(free_floor_bytes=0),
-        api=Api(public_url="https://mail.posthouse.test"),
+        api=Api(public_url="https://mail.posthouse.test", internal_token="t" * 32),
     )
     database = Database(tmp_path / "posthouse.sqlite", floor_bytes=0)
     await database.start()

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
+import msgspec
 import pytest
 from stackshift import StackShift
 from stackshift.client import StackShiftAPIError
 
 from api.app import create_app
-from config.settings import Api, Settings, Store
+from config.settings import Api
 from mta.model import Principal
 from tests.api.conftest import House, serving
 
@@ -169,23 +170,18 @@ async def test_an_inbound_domain_receives_from_its_creation_and_verify_reports(h
 
 async def test_ingestion_needs_its_token_and_is_closed_without(house: House) -> None:
     await house.control.inbound.create(Principal(house.organization_id), "in.example.com")
-    opened = Settings(
-        hostname="mail.posthouse.test",
-        data_dir=house.settings.data_dir,
-        store=Store(free_floor_bytes=0),
-        api=Api(internal_token="t" * 32),
-    )
+    closed = msgspec.structs.replace(house.settings, api=Api())
     raw = {"Content-Type": "message/rfc822"}
     path = "/internal/mail/inbound?to=help@in.example.com&from=ann@example.org"
-    async with house.client(None) as http:
-        assert (await http.post(path, content=MAIL, headers=raw)).status_code == 403
-    async with serving(create_app(house.control, opened)) as url, house.client("t" * 32) as http:
-        assert (await http.post(url + path, content=MAIL, headers=raw)).json()["stored"]
+    async with serving(create_app(house.control, closed)) as url, house.client(None) as http:
+        assert (await http.post(url + path, content=MAIL, headers=raw)).status_code == 403
+    async with house.client("t" * 32) as http:
+        assert (await http.post(path, content=MAIL, headers=raw)).json()["stored"]
         wrong = {**raw, "Authorization": "Bearer tt"}
-        assert (await http.post(url + path, content=MAIL, headers=wrong)).status_code == 401
+        assert (await http.post(path, content=MAIL, headers=wrong)).status_code == 401
         odd = {b"Content-Type": b"message/rfc822", b"Authorization": "Bearer é".encode()}
-        assert (await http.post(url + path, content=MAIL, headers=odd)).status_code == 401
-        nobody = await http.post(f"{url}/internal/mail/inbound?to=x@example.net", content=MAIL, headers=raw)
+        assert (await http.post(path, content=MAIL, headers=odd)).status_code == 401
+        nobody = await http.post("/internal/mail/inbound?to=x@example.net", content=MAIL, headers=raw)
         assert nobody.status_code == 400 and nobody.json()["error"]["code"] == "recipient_unknown"
-        forged = await http.post(f"{url}/internal/mail/bounces?to=b%2Bx@mail.posthouse.test", content=REPORT)
+        forged = await http.post("/internal/mail/bounces?to=b%2Bx@mail.posthouse.test", content=REPORT)
         assert forged.status_code == 400
