@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -71,8 +72,9 @@ _settings = msgspec.json.Decoder(DomainSettings)
 
 
 def domain(row: Row) -> Domain:
+    made = Domain(*row)
     settings = _settings.decode(row[10])
-    return Domain(row[0], row[1], row[2], row[3], bool(row[4]), row[5], from_json(row[6]), *row[7:10], settings)
+    return replace(made, trusted=bool(made.trusted), checks=from_json(row[6]), settings=settings)
 
 
 def add(tx: Tx, made: Domain) -> None:
