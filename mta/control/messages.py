@@ -6,7 +6,7 @@ Everything is by principal: another organization's message, or a live one to a t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,9 +16,20 @@ from mta.control.queue import Queue
 from mta.errors import Conflict, NotFound
 from mta.lifecycle import settle
 from mta.lifecycle.states import PENDING
-from mta.model import Attempt, Bounce, Delivery, DeliveryStatus, Event, Message, MessageStatus, Page, Principal
+from mta.model import (
+    Attempt,
+    Bounce,
+    Delivery,
+    DeliveryStatus,
+    Event,
+    Message,
+    MessageStatus,
+    Milestones,
+    Page,
+    Principal,
+)
 from mta.protocol.headers import HeaderError, parse
-from mta.store import bodies, bounces, deliveries, events, messages, otp
+from mta.store import bodies, bounces, deliveries, events, messages, milestones, otp
 from mta.store.database import Database
 from mta.store.sqlite import Tx
 
@@ -93,6 +104,16 @@ class Messages:
             principal, id, lambda tx, message: MessageView(message, tuple(deliveries.by_message(tx, id)))
         )
 
+    async def milestones(self, principal: Principal, ids: Iterable[str]) -> dict[str, Milestones]:
+        """Of each of these messages, a page of a list at most; those of an id that is not found are empty."""
+
+        def read(tx: Tx) -> dict[str, Milestones]:
+            return {
+                id: milestones.of(tx, id) if _owns(principal, messages.by_id(tx, id)) else Milestones() for id in ids
+            }
+
+        return await self._database.read(read)
+
     async def attempts(self, principal: Principal, id: str) -> list[Attempt]:
         """Oldest first."""
         return await self._about(principal, id, lambda tx, message: deliveries.attempts(tx, id))
@@ -128,14 +149,18 @@ class Messages:
     async def _about(self, principal: Principal, id: str, read: Callable[[Tx, Message], T]) -> T:
         def owned(tx: Tx) -> T:
             message = messages.by_id(tx, id)
-            if message is None or (message.organization_id, message.test) != (
-                principal.organization_id,
-                principal.test,
-            ):
+            if message is None or not _owns(principal, message):
                 raise NotFound(f"There is no message {id}.")
             return read(tx, message)
 
         return await self._database.read(owned)
+
+
+def _owns(principal: Principal, message: Message | None) -> bool:
+    return message is not None and (message.organization_id, message.test) == (
+        principal.organization_id,
+        principal.test,
+    )
 
 
 def _raw(tx: Tx, message: Message) -> tuple[bytes, bytes | None, list[bytes], int]:

@@ -125,6 +125,23 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Milestones:
+    """When a message first reached each point with any of its recipients, and the type and time of its last event.
+
+    None: not yet, or its events are no longer kept.
+    """
+
+    delivered_at: int | None = None
+    bounced_at: int | None = None
+    complained_at: int | None = None
+    opened_at: int | None = None
+    clicked_at: int | None = None
+    unsubscribed_at: int | None = None
+    last_event: str | None = None
+    last_event_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """One recipient of one message: the unit that is queued, tried and settled."""
 

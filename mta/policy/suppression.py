@@ -100,4 +100,16 @@ def unsubscribe(tx: Tx, left: Subscription, now: int) -> Suppression:
             data={"email": found.email, "reason": found.reason, "source": found.source, "stream": found.stream},
             at=now,
         )
+        events.add(
+            tx,
+            left.organization_id,
+            "message.unsubscribed",
+            "message",
+            left.message_id,
+            test=left.test,
+            message_id=left.message_id,
+            recipient=found.email,
+            data={"stream": found.stream},
+            at=now,
+        )
     return found
