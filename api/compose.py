@@ -26,16 +26,18 @@ from mta.protocol.mime import OCTET_STREAM, Attachment, Draft
 T = TypeVar("T")
 
 SEND_BYTES = 40_000_000  # of a request: base64 and JSON around a message of the largest size
+REMOTE_FILES = 20  # of a message, fetched one after the other
 INLINE_RECIPIENTS = 50  # more addresses are read in a thread: each takes some 30 µs
 AT_ONCE = 20  # items of a batch read before others get a turn of the event loop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """An attachment: its `content`, or the id of an asset. With a `content_id` the HTML shows it."""
+    """An attachment: its `content`, the id of an asset, or a `url` to fetch. With a `content_id` the HTML shows it."""
 
     content: bytes | None = None
     asset_id: str | None = None
+    url: str | None = None
     filename: str | None = None
     content_type: str | None = None
     content_id: str | None = None
@@ -81,10 +83,10 @@ def idempotency_header(call: Call) -> str | None:
 async def send(call: Call, letter: Letter) -> Accepted:
     """Accepts one message; it is durable when this returns. Raises what reading and accepting raise.
 
-    What was accepted under the same idempotency key answers first, whatever its template says by now.
+    What was accepted under the same idempotency key answers first, whatever its template or a URL says by now.
     """
     accept = call.control.accept
-    if letter.template is not None and letter.options.idempotency_key is not None:
+    if _changes(letter) and letter.options.idempotency_key is not None:
         again = await accept.replayed(call.principal, letter.options.idempotency_key, fingerprint(letter))
         if again is not None:
             return again
@@ -93,7 +95,7 @@ async def send(call: Call, letter: Letter) -> Accepted:
 
 async def submission_of(call: Call, letter: Letter) -> Submission:
     """Raises NotFound, Conflict, InvalidInput, or Unprocessable (`template_variables_missing`)."""
-    asked = fingerprint(letter) if letter.template is not None else None
+    asked = fingerprint(letter) if _changes(letter) else None
     letter, template_id = await _filled(call, letter)
     if letter.html is None and letter.text is None:
         raise InvalidInput("A message needs html or text.", code="content_missing", field="text")
@@ -120,10 +122,15 @@ async def submission_of(call: Call, letter: Letter) -> Submission:
 
 
 def fingerprint(letter: Letter) -> str:
-    """The same template and data are the same request, whatever the template says by then."""
+    """The same template, data and URLs are the same request, whatever is found there by then."""
     keyless = dataclasses.replace(letter.options, idempotency_key=None)
     asked = msgspec.json.encode(dataclasses.replace(letter, options=keyless), order="sorted")
     return hashlib.sha256(asked).hexdigest()
+
+
+def _changes(letter: Letter) -> bool:
+    """Whether the same request may make another message later."""
+    return letter.template is not None or any(each.url is not None for each in letter.files)
 
 
 async def submit_items(
@@ -191,21 +198,36 @@ def _addressees(letter: Letter) -> tuple[tuple[Mailbox, ...], tuple[Mailbox, ...
 
 
 async def _attachments(call: Call, files: Sequence[File]) -> tuple[Attachment, ...]:
+    if sum(each.url is not None for each in files) > REMOTE_FILES:
+        raise InvalidInput(
+            f"A message attaches at most {REMOTE_FILES} files by URL.", code="invalid_attachment", field="attachments"
+        )
     made: list[Attachment] = []
+    room = SEND_BYTES
     for index, each in enumerate(files):
-        place = f"attachments[{index}]"
-        content, filename, kind = each.content, each.filename, each.content_type
-        if (content is None) == (each.asset_id is None):
-            raise InvalidInput(
-                "An attachment has either content or an assetId.", code="invalid_attachment", field=place
-            )
-        if content is None:
-            asset, content = await call.control.assets.whole(call.principal.organization_id, each.asset_id or "")
-            filename, kind = filename or asset.filename, kind or asset.content_type
-        if not filename and not each.content_id:
-            raise InvalidInput("An attachment needs a filename.", code="invalid_attachment", field=place)
-        made.append(Attachment(content, filename, kind or OCTET_STREAM, each.content_id))
+        found = await _attachment(call, each, f"attachments[{index}]", max(room, 0))
+        room -= len(found.content)
+        made.append(found)
     return tuple(made)
+
+
+async def _attachment(call: Call, file: File, place: str, room: int) -> Attachment:
+    """`room` is how many bytes a file may have that is fetched."""
+    content, filename, kind = file.content, file.filename, file.content_type
+    if (content, file.asset_id, file.url).count(None) != 2:
+        raise InvalidInput(
+            "An attachment has either content, an uploaded asset or a URL.", code="invalid_attachment", field=place
+        )
+    if file.asset_id is not None:
+        asset, content = await call.control.assets.whole(call.principal.organization_id, file.asset_id)
+        filename, kind = filename or asset.filename, kind or asset.content_type
+    elif file.url is not None:
+        remote = await call.control.remote_files.fetch(file.url, room, place)
+        content, filename, kind = remote.content, filename or remote.filename, kind or remote.content_type
+    if not filename and not file.content_id:
+        raise InvalidInput("An attachment needs a filename.", code="invalid_attachment", field=place)
+    assert content is not None
+    return Attachment(content, filename, kind or OCTET_STREAM, file.content_id)
 
 
 def _attached_bytes(submission: Submission) -> int:

@@ -18,6 +18,7 @@ from mta.model import Event
 EVENTS: Final[Mapping[str, tuple[str, str]]] = {
     "message.queued": ("mail.message.queued", "Accepted and queued"),
     "message.scheduled": ("mail.message.queued", "Scheduled"),
+    "message.rescheduled": ("mail.message.rescheduled", "Given another time"),
     "message.sending": ("mail.message.sending", "Sending"),
     "message.sent": ("mail.message.sent", "Accepted by the recipient's server"),
     "message.deferred": ("mail.message.deferred", "Deferred, will be tried again"),

@@ -23,6 +23,7 @@ from mta.control.messages import Messages
 from mta.control.organizations import Organizations
 from mta.control.otp import Otp
 from mta.control.queue import Queue, QueueControl
+from mta.control.remote_files import RemoteFiles
 from mta.control.reputation import Reputation
 from mta.control.resend import Resend
 from mta.control.scheduled import Scheduled
@@ -63,6 +64,7 @@ class Control:
     scheduled: Scheduled
     batches: Batches
     assets: Assets
+    remote_files: RemoteFiles
     analytics: Analytics
     limits: SendingLimits
     reputation: Reputation
@@ -102,6 +104,7 @@ def build(
         scheduled=Scheduled(database, queue),
         batches=Batches(database, queue),
         assets=Assets(database, accept),
+        remote_files=RemoteFiles(caller.http),
         analytics=Analytics(database),
         limits=SendingLimits(database, settings),
         reputation=Reputation(database, settings),

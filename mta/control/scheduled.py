@@ -1,4 +1,4 @@
-"""Messages that wait for their time: see what waits, and take it back."""
+"""Messages that wait for their time: see what waits, give it another time, and take it back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mta.errors import Conflict, NotFound
 from mta.lifecycle import settle
 from mta.lifecycle.states import PENDING
 from mta.model import DeliveryStatus, Message, MessageStatus, Page, Principal
-from mta.store import batches, deliveries, messages
+from mta.store import batches, deliveries, events, messages
 from mta.store.database import Database
 from mta.store.sqlite import Tx
 
@@ -30,6 +30,12 @@ class Scheduled:
     async def get(self, principal: Principal, id: str) -> Message:
         """Raises NotFound, also for a message that was sent at once."""
         return await self._database.read(_owned, principal, id)
+
+    async def reschedule(self, principal: Principal, id: str, at: int) -> Message:
+        """It goes at another time (epoch ms). Raises Conflict (`too_late`) once its time has come or it was taken back."""
+        moved = await self._database.write(_reschedule, principal, id, at, ids.now_ms())
+        self._queue.wake()
+        return moved
 
     async def cancel(self, principal: Principal, id: str) -> Message:
         """It goes nowhere any more; a second time is no error. Raises Conflict (`too_late`) once it was taken up."""
@@ -59,6 +65,31 @@ def _owned(tx: Tx, principal: Principal, id: str) -> Message:
     ):
         raise NotFound(f"There is no scheduled message {id}.")
     return found
+
+
+def _reschedule(tx: Tx, principal: Principal, id: str, at: int, now: int) -> Message:
+    """From its old time on the runner may hold it in memory, taken up or not: then it stays as it is."""
+    found = _owned(tx, principal, id)
+    assert found.scheduled_at is not None
+    if found.status is not MessageStatus.SCHEDULED or found.scheduled_at <= now:
+        raise Conflict(f"Message {id} is {found.status} and does not wait for a time any more.", code="too_late")
+    if at == found.scheduled_at:
+        return found
+    messages.reschedule(tx, id, at, now)
+    deliveries.reschedule(tx, id, at, at - found.scheduled_at, now)
+    data = {"scheduled_at": at, "before_at": found.scheduled_at}
+    events.add(
+        tx,
+        found.organization_id,
+        "message.rescheduled",
+        "message",
+        id,
+        test=found.test,
+        message_id=id,
+        data=data,
+        at=now,
+    )
+    return _owned(tx, principal, id)
 
 
 def _cancel(tx: Tx, principal: Principal, id: str, now: int) -> Message:

@@ -19,7 +19,7 @@ Format = Callable[[Event, Message | None], Mapping[str, Any]]
 
 class Caller:
     def __init__(self, http: HttpClient, secrets: Secrets, formats: Mapping[str, Format]) -> None:
-        self._http = http
+        self.http = http
         self._secrets = secrets
         self.formats = formats
 
@@ -32,7 +32,7 @@ class Caller:
             secrets.reverse()
         headers = webhook_signature.headers(secrets, event.id, now // 1000, body)
         headers |= {"Content-Type": "application/json", "User-Agent": "Posthouse-Webhooks/1"}
-        return await self._http.post(webhook.url, body, headers)
+        return await self.http.post(webhook.url, body, headers)
 
     def secrets_of(self, webhook: Webhook, now: int) -> list[str]:
         """The secret, then the one before it while that is still good."""
@@ -45,7 +45,7 @@ class Caller:
         return self._secrets.seal(secret.encode(), _context(webhook_id))
 
     async def close(self) -> None:
-        await self._http.close()
+        await self.http.close()
 
 
 def _context(webhook_id: str) -> str:

@@ -1,17 +1,20 @@
 """HTTP calls to addresses that strangers name: never into our own network, never longer or larger than allowed.
 
 The name is resolved once, every address that it has must be public, and the connection goes to one of those addresses:
-an answer that changes afterwards changes nothing. Redirects are not followed, certificates are verified.
+an answer that changes afterwards changes nothing. Certificates are verified. A call does not follow redirects; a file
+that is fetched may be a few away, each judged as the first.
 """
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from urllib.parse import urljoin
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -23,6 +26,8 @@ from mta.protocol.web_address import WebAddressError, is_public, parse_web_addre
 READ_BYTES = 65_536  # of an answer
 KEPT_CHARACTERS = 1024  # of them, for people to read
 CONNECTIONS = 200
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MAX_REDIRECTS = 3  # to a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,18 @@ class Answer:
     @property
     def ok(self) -> bool:
         return self.cause is None
+
+
+class FetchError(Exception):
+    """There is no file to be had at that address; the text says why, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file, and what its server calls its type ("" where it says nothing)."""
+
+    content: bytes
+    content_type: str
 
 
 class HttpClient:
@@ -77,10 +94,46 @@ class HttpClient:
             sentence = f"It answered {status}: redirects are not followed."
         return Answer(status, "status", sentence, text, _since(start), wait)
 
+    async def get(self, url: str, limit: int) -> Fetched:
+        """A whole file of at most `limit` bytes, redirects and all within the client's time. Raises FetchError."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                for _ in range(MAX_REDIRECTS + 1):
+                    found = await self._fetch(parse_web_address(url, allow_private=self._allow_private).url, limit)
+                    if isinstance(found, Fetched):
+                        return found
+                    url = found
+        except FetchError:
+            raise
+        except Exception as error:
+            raise FetchError(self._explain(error)[1]) from error
+        raise FetchError(f"It redirects more than {MAX_REDIRECTS} times.")
+
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    async def _fetch(self, url: str, limit: int) -> Fetched | str:
+        """The file, or the address that it redirects to."""
+        async with self._open().get(url, allow_redirects=False) as response:
+            if response.status in REDIRECTS and (location := response.headers.get("location")):
+                try:
+                    return urljoin(url, location)
+                except ValueError as error:
+                    raise FetchError("It redirects to something that is no URL.") from error
+            if response.status != 200:
+                raise FetchError(f"It answered {response.status}.")
+            if response.headers.get("content-encoding", "identity").lower() != "identity":
+                raise FetchError("It sent the file compressed, which was not asked for.")
+            chunks: list[bytes] = []
+            size = 0
+            async for chunk in response.content.iter_chunked(READ_BYTES):
+                size += len(chunk)
+                if size > limit or (response.content_length or 0) > limit:
+                    raise FetchError(f"It has more than the {limit} bytes that fit.")
+                chunks.append(chunk)
+            return Fetched(b"".join(chunks), response.headers.get("content-type", ""))
 
     async def _call(self, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, str, int | None]:
         async with self._open().post(url, data=body, headers=headers, allow_redirects=False) as response:

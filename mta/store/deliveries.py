@@ -32,6 +32,10 @@ SETTLE = """
 BEGIN = "UPDATE deliveries SET status = 'sending', updated_at = :now WHERE id = :id AND status IN ('queued', 'deferred') RETURNING 1"
 MOVE = """
     UPDATE deliveries SET status = :status, next_at = :next_at, reason = :reason, updated_at = :now WHERE id = :id"""
+RESCHEDULE = """
+    UPDATE deliveries SET next_at = CASE WHEN status = 'held' THEN next_at ELSE :at END,
+        expires_at = expires_at + :shift, updated_at = :now
+    WHERE message_id = :message_id AND status IN ('queued', 'deferred', 'held')"""
 _LIVE = "status IN ('queued', 'sending', 'deferred', 'held')"  # word for word as in the index that serves it
 INTERRUPTED = f"SELECT id, message_id, attempts FROM deliveries WHERE {_LIVE} AND status = 'sending'"
 LIVE = f"""
@@ -267,3 +271,8 @@ def add_capture(tx: Tx, delivery_id: str, message_id: str, reverse_path: str, he
 def captures(tx: Tx, message_id: str) -> Sequence[tuple[Any, ...]]:
     """What was captured of a message: (delivery id, reverse-path, header block as sent, time)."""
     return tx.all(CAPTURES, message_id=message_id)
+
+
+def reschedule(tx: Tx, message_id: str, at: int, shift: int, now: int) -> None:
+    """What waits goes at `at`, and is given up `shift` ms later than before."""
+    tx.run(RESCHEDULE, message_id=message_id, at=at, shift=shift, now=now)

@@ -35,6 +35,7 @@ PAGE_SCHEDULED = f"SELECT {_M} FROM messages m WHERE {_PAGE} AND m.scheduled_at 
 SET_STATUS = (
     "UPDATE messages SET status = :status, updated_at = :now, sent_at = coalesce(sent_at, :sent_at) WHERE id = :id"
 )
+RESCHEDULE = "UPDATE messages SET scheduled_at = :at, updated_at = :now WHERE id = :id"
 STANDING = "SELECT organization_id, test, status, scheduled_at, sent_at FROM messages WHERE id = :id"
 LAST = "~"  # sorts after every id
 
@@ -167,3 +168,7 @@ def scheduled(tx: Tx, organization_id: str, test: bool, limit: int, before: str 
 
 def set_status(tx: Tx, id: str, status: MessageStatus, now: int, sent_at: int | None = None) -> None:
     tx.run(SET_STATUS, id=id, status=status.value, now=now, sent_at=sent_at)
+
+
+def reschedule(tx: Tx, id: str, at: int, now: int) -> None:
+    tx.run(RESCHEDULE, id=id, at=at, now=now)

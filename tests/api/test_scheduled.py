@@ -7,8 +7,11 @@ import pytest
 from stackshift import StackShift
 from stackshift.client import StackShiftAPIError
 
+from api.times import moment
+from mta import ids
+from mta.errors import Conflict, NotFound
 from mta.lifecycle.settle import begin
-from mta.model import DeliveryStatus
+from mta.model import DeliveryStatus, Principal
 from mta.store import deliveries
 from tests.api.conftest import House
 
@@ -98,3 +101,49 @@ async def test_the_sender_is_checked_when_it_is_scheduled(house: House) -> None:
         assert answer.status_code == 400 and answer.json()["error"]["code"] == "domain_not_verified"
         empty = await client.post("/v1/mail/scheduled", json={"sendAt": ahead(hours=1)})
         assert empty.status_code == 400
+
+
+async def test_what_waits_gets_another_time(house: House) -> None:
+    owner, scheduled = Principal(house.organization_id), house.control.scheduled
+    async with house.client() as client:
+        made = await client.post("/v1/mail/scheduled", json={"sendAt": ahead(hours=1), "message": MESSAGE})
+        id = made.json()["data"]["id"]
+        (before,) = await house.database.read(deliveries.by_message, id)
+        assert before.next_at is not None
+        later = before.next_at + 86_400_000
+        for _ in range(2):  # the second changes nothing
+            assert (await scheduled.reschedule(owner, id, later)).scheduled_at == later
+        (after,) = await house.database.read(deliveries.by_message, id)
+        assert (after.next_at, after.expires_at) == (later, before.expires_at + 86_400_000)
+        assert (await client.get(f"/v1/mail/scheduled/{id}")).json()["data"]["sendAt"] == moment(later)
+        events = (await client.get(f"/v1/mail/events?messageId={id}")).json()["data"]["data"]
+    assert [event["type"] for event in events] == ["mail.message.rescheduled", "mail.message.queued"]
+    assert events[0]["data"] == {"scheduledAt": moment(later), "beforeAt": moment(before.next_at)}
+
+
+async def test_what_is_held_gets_another_time_and_stays_held(house: House) -> None:
+    owner = Principal(house.organization_id)
+    async with house.client() as client:
+        made = await client.post("/v1/mail/scheduled", json={"sendAt": ahead(hours=1), "message": MESSAGE})
+    id = made.json()["data"]["id"]
+    await house.control.queue.act("hold", [id])
+    await house.control.scheduled.reschedule(owner, id, ids.now_ms() + 86_400_000)
+    (held,) = await house.database.read(deliveries.by_message, id)
+    assert (held.status, held.next_at) == (DeliveryStatus.HELD, None)
+
+
+async def test_what_does_not_wait_any_more_keeps_its_time(house: House) -> None:
+    owner, scheduled = Principal(house.organization_id), house.control.scheduled
+    async with house.client() as client:
+        body = {"sendAt": ahead(hours=1), "message": MESSAGE}
+        cancelled, due = [(await client.post("/v1/mail/scheduled", json=body)).json()["data"]["id"] for _ in range(2)]
+    await scheduled.cancel(owner, cancelled)
+    await scheduled.reschedule(owner, due, ids.now_ms())
+    for id in (cancelled, due):
+        with pytest.raises(Conflict) as refused:
+            await scheduled.reschedule(owner, id, ids.now_ms() + 1000)
+        assert refused.value.code == "too_late"
+    stranger = await house.control.organizations.create("other")
+    for principal in (Principal(stranger.id), Principal(house.organization_id, test=True)):
+        with pytest.raises(NotFound):
+            await scheduled.reschedule(principal, due, ids.now_ms() + 1000)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from mta.net.dns import Resolver
-from mta.net.http import KEPT_CHARACTERS, READ_BYTES, Answer, HttpClient, retry_after
+from mta.net.http import KEPT_CHARACTERS, MAX_REDIRECTS, READ_BYTES, Answer, FetchError, HttpClient, _found, retry_after
 from mta.net.tls import self_signed
 from tests.fakes.dns import SERVFAIL, FakeDns
 from tests.fakes.receiver import Receiver
@@ -277,3 +278,135 @@ async def test_the_answer_is_shown_as_plain_text() -> None:
 )
 def test_retry_after(text: str, seconds: int | None) -> None:
     assert retry_after(text, 946_684_740.0) == seconds  # 1999-12-31 23:59:00
+
+
+def answering(head: str, body: bytes = b"") -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {head}\r\nConnection: close\r\n\r\n".encode("utf-8", "surrogateescape") + body)
+        await writer.drain()
+
+    return talk
+
+
+async def refusal(url: str, limit: int = 1000, **options: Any) -> str:
+    async with client(**options) as http:
+        with pytest.raises(FetchError) as refused:
+            await http.get(url, limit)
+    return str(refused.value)
+
+
+async def test_a_file_is_fetched_with_its_type() -> None:
+    async with (
+        served(answering("200 OK\r\nContent-Type: application/pdf", b"%PDF" * 250)) as port,
+        client(allow_private=True) as http,
+    ):
+        found = await http.get(f"http://127.0.0.1:{port}/a.pdf", 1000)
+    assert (found.content, found.content_type) == (b"%PDF" * 250, "application/pdf")
+
+
+@pytest.mark.parametrize("length", ["", "\r\nContent-Length: 1001"])
+async def test_a_file_that_is_too_large_is_left(length: str) -> None:
+    async with served(answering(f"200 OK{length}", b"x" * 1001)) as port:
+        assert "more than the 1000 bytes" in await refusal(f"http://127.0.0.1:{port}/", allow_private=True)
+
+
+async def test_a_file_without_end_is_left() -> None:
+    hung_up = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        try:
+            while True:
+                writer.write(b"x" * 65536)
+                await writer.drain()
+        except ConnectionError:
+            hung_up.set()
+
+    async with served(talk) as port:
+        said = await refusal(f"http://127.0.0.1:{port}/", 100_000, allow_private=True)
+        await asyncio.wait_for(hung_up.wait(), 10)
+    assert "100000 bytes" in said
+
+
+async def test_a_file_that_trickles_takes_no_longer_than_any_other() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx")
+        await reader.read(-1)
+
+    async with served(talk) as port:
+        said = await refusal(f"http://127.0.0.1:{port}/", allow_private=True, timeout_s=0.3)
+    assert "0.3 seconds" in said
+
+
+@pytest.mark.parametrize(
+    ("head", "says"),
+    [
+        ("404 Not Found", "answered 404"),
+        ("204 No Content", "answered 204"),
+        ("304 Not Modified", "answered 304"),
+        ("302 Found", "answered 302"),  # to nowhere
+        ("200 OK\r\nContent-Encoding: gzip", "compressed"),
+        ("302 Found\r\nLocation: ftp://127.0.0.1/", "has to begin with https"),
+        ("302 Found\r\nLocation: http://\udcff\udcfe/", "no host name"),
+        ("302 Found\r\nLocation: http://[x/", "no URL"),
+        ("302 Found\r\nLocation: /again", f"more than {MAX_REDIRECTS} times"),
+    ],
+)
+async def test_what_is_no_file(head: str, says: str) -> None:
+    async with served(answering(head)) as port:
+        assert says in await refusal(f"http://127.0.0.1:{port}/", allow_private=True)
+
+
+async def test_a_file_may_be_elsewhere() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readuntil(b"\r\n\r\n")).split()[1]
+        found = b"302 Found\r\nLocation: http://localhost:%d/x" % port if path == b"/" else b"200 OK"
+        writer.write(b"HTTP/1.1 " + found + b"\r\nContent-Length: 4\r\n\r\nhere")
+        await writer.drain()
+
+    async with served(talk) as port, client(allow_private=True) as http:
+        assert (await http.get(f"http://127.0.0.1:{port}/", 1000)).content == b"here"
+
+
+class Straight(AbstractResolver):
+    """The guard, but for one name that is a server of the test's."""
+
+    def __init__(self, guard: AbstractResolver) -> None:
+        self._guard = guard
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [_found(host, port, "127.0.0.1")] if host == "files.example" else await self._guard.resolve(host, port)
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("to", ["http://127.0.0.1:{port}/", "http://inside.example:{port}/", "//[::1]:{port}/"])
+async def test_no_redirect_leads_inside(to: str) -> None:
+    """The first server counts as public here; what it points at does not."""
+    calls: list[str] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        calls.append((await reader.readuntil(b"\r\n\r\n")).split()[1].decode())
+        location = to.format(port=port)
+        writer.write(f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode())
+        await writer.drain()
+
+    async with served(talk) as port:
+        with FakeDns({"inside.example": {"A": ["127.0.0.1"]}}) as dns:
+            async with client(dns) as http:
+                http._resolver = Straight(http._resolver)  # type: ignore[assignment]
+                with pytest.raises(FetchError, match=r"not (a )?public"):
+                    await http.get(f"http://files.example:{port}/start", 1000)
+    assert calls == ["/start"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "inside.example", "169.254.169.254"])
+async def test_no_file_comes_from_inside(host: str) -> None:
+    async with Receiver() as receiver:
+        with FakeDns({"inside.example": {"A": ["127.0.0.1"]}}) as dns:
+            assert "public" in await refusal(f"http://{host}:{receiver.port}/", dns=dns)
+        assert receiver.calls == []
