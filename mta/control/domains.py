@@ -11,12 +11,13 @@ import asyncio
 import secrets as random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypedDict
+from typing import Any, Final
 
 from config.settings import Settings
 from mta import ids
 from mta.control import rotation
-from mta.control.inspect import inspect, merge
+from mta.control.domain_settings import SettingChanges, changed, domain_name
+from mta.control.inspect import inspect, merge, unsure
 from mta.control.records import (
     ALGORITHMS,
     FAILED,
@@ -29,7 +30,7 @@ from mta.control.records import (
     records_of,
 )
 from mta.control.zone import zone_file
-from mta.errors import Conflict, InvalidInput, NotFound
+from mta.errors import Conflict, NotFound
 from mta.model import DkimKey, Domain, Page
 from mta.net.dns import Resolver
 from mta.protocol.address import AddressError, ascii_domain
@@ -43,15 +44,8 @@ FIRST_CHECK_MS: Final = (
     300_000  # who adds a domain publishes its records first; a "no such name" is remembered for long
 )
 BATCH: Final = 100  # domains read at once
+PATH_CHECKS: Final = ("return_path", "spf")  # what was found at the name of the return path
 MAX_LOOKS: Final = 20  # domains looked up at once: whoever asks in a loop does not flood the DNS
-
-
-class SettingChanges(TypedDict, total=False):
-    """What a change of `DomainSettings` gives; what is not there stays."""
-
-    tracking_host: str
-    track_opens: bool | None
-    track_clicks: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +72,9 @@ class Domains:
         self._settings = settings
         self._looks = asyncio.Semaphore(MAX_LOOKS)
 
-    async def create(self, organization_id: str, name: str, *, trusted: bool = False) -> DomainView:
+    async def create(
+        self, organization_id: str, name: str, settings: SettingChanges | None = None, *, trusted: bool = False
+    ) -> DomainView:
         """A new domain; `trusted` is the operator's word for it. Raises InvalidInput, Conflict."""
         now = ids.now_ms()
         domain = Domain(
@@ -93,6 +89,7 @@ class Domains:
             verified_at=now if trusted else None,
             last_checked_at=None,
         )
+        domain = replace(domain, settings=changed(domain, settings or {}))
         await self._database.read(_refuse_taken, organization_id, domain.name)  # before keys are made for nothing
         wanted = rotation.selectors(domain, (), self._settings, force=False)
         keys = await asyncio.to_thread(self._make_keys, domain, wanted, first=True)
@@ -124,7 +121,7 @@ class Domains:
             checks = await inspect(domain, keys, self._settings, self._resolver)
         now = ids.now_ms()
         return self._view(
-            *await self._database.write(_keep_checks, organization_id, id, checks, self._settings, now, patient)
+            *await self._database.write(_keep_checks, organization_id, domain, checks, self._settings, now, patient)
         )
 
     async def rotate(self, organization_id: str, id: str, *, force: bool = False) -> DomainView:
@@ -137,8 +134,11 @@ class Domains:
         return self._view(*await self._database.write(_rotate, organization_id, id, made, ids.now_ms(), force))
 
     async def change(self, organization_id: str, id: str, changes: SettingChanges) -> DomainView:
-        """What its owner chooses for it. Raises NotFound, InvalidInput."""
-        return self._view(*await self._database.write(_change, organization_id, id, changes))
+        """What its owner chooses for it. Bounces of mail that went out with another return path are read as before.
+
+        Raises NotFound, InvalidInput.
+        """
+        return self._view(*await self._database.write(_change, organization_id, id, changes, ids.now_ms()))
 
     async def trust(self, organization_id: str, id: str) -> DomainView:
         """The operator vouches: it may send whatever the DNS says. Raises NotFound."""
@@ -181,22 +181,6 @@ class Domains:
 
 
 Found = tuple[Domain, list[DkimKey]]
-
-
-def domain_name(text: str, field: str = "domain") -> str:
-    """A name that mail can come from or go to. Raises InvalidInput."""
-    try:
-        name = ascii_domain(text.strip())
-    except AddressError as error:
-        raise InvalidInput(str(error), code="invalid_domain", field=field) from error
-    labels = name.split(".")
-    if len(labels) < 2 or labels[-1].isdigit() or "_" in name or len(name) > 200:
-        raise InvalidInput(
-            f'"{text[:200]}" is no domain that mail can come from; write it like example.com.',
-            code="invalid_domain",
-            field=field,
-        )
-    return name
 
 
 def _refuse_taken(tx: Tx, organization_id: str, name: str) -> None:
@@ -243,9 +227,12 @@ def _named(tx: Tx, organization_id: str, name: str) -> Found:
 
 
 def _keep_checks(
-    tx: Tx, organization_id: str, id: str, checks: Mapping[str, Any], settings: Settings, now: int, patient: bool
+    tx: Tx, organization_id: str, seen: Domain, checks: Mapping[str, Any], settings: Settings, now: int, patient: bool
 ) -> Found:
+    id = seen.id
     domain, keys = _owned(tx, organization_id, id)
+    if domain.settings.mail_from != seen.settings.mail_from:  # moved while we looked
+        checks = {**checks, **{name: unsure() for name in PATH_CHECKS}}
     kept = merge(domain.checks, checks, now)
     rotation.switch(tx, keys, checks, now, demote=not domain.trusted)
     rotation.expire(tx, keys, settings, now)
@@ -299,15 +286,14 @@ def _rotate(tx: Tx, organization_id: str, id: str, made: Sequence[DkimKey], now:
     return _owned(tx, organization_id, id)
 
 
-def _change(tx: Tx, organization_id: str, id: str, changes: SettingChanges) -> Found:
+def _change(tx: Tx, organization_id: str, id: str, changes: SettingChanges, now: int) -> Found:
     domain, _ = _owned(tx, organization_id, id)
-    changed = replace(domain.settings, **changes)
-    if host := changed.tracking_host:
-        changed = replace(changed, tracking_host=domain_name(host, "tracking_host"))
-        if not changed.tracking_host.endswith(f".{domain.name}"):
-            text = f'"{host[:200]}" is no host below {domain.name}; write it like links.{domain.name}.'
-            raise InvalidInput(text, field="tracking_host")
-    domains.set_settings(tx, id, changed)
+    settings = changed(domain, changes)
+    domains.set_settings(tx, id, settings)
+    if settings.mail_from != domain.settings.mail_from:  # nothing is known of the new name: the server's own until then
+        known = {name: found for name, found in domain.checks.items() if name not in PATH_CHECKS}
+        _set_status(tx, replace(domain, checks=known), domain.status, domain.verified_at)
+        domains.check_at(tx, id, now)
     return _owned(tx, organization_id, id)
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from config.settings import Settings
 from mta import ids
 from mta.accept.submission import InMemory
-from mta.control.domains import domain_name
+from mta.control.domain_settings import domain_name
 from mta.errors import Conflict, InvalidInput, NotFound
 from mta.inbound import content
 from mta.inbound.receive import Arrival, Inbound, Received

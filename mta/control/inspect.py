@@ -14,6 +14,7 @@ from config.settings import Settings
 from mta.control.records import (
     FAILED,
     MISSING,
+    NO_KEY,
     PENDING,
     VERIFIED,
     Checks,
@@ -129,7 +130,7 @@ class _Look:
     async def dkim(self, record: Record) -> Finding:
         selector = record.check.removeprefix("dkim/")
         key = self.keys.get(selector)
-        found = await self.records(record.name, "TXT")
+        found = [text for text in await self.records(record.name, "TXT") if text != NO_KEY]
         if key and found:
             status, said = judge_key(found, key.dns_value, record.name)
             return finding(status, said, found)
@@ -146,7 +147,7 @@ class _Look:
         return finding(PENDING, said, aliases)
 
     async def return_path(self) -> Finding:
-        name, ours = bounce_name(self.domain.name), bounce_hosts(self.settings)
+        name, ours = bounce_name(self.domain), bounce_hosts(self.settings)
         hosts = sorted(await self.records(name, "MX"))
         shown = [f"{preference} {host}" for preference, host in hosts]
         if any(host in ours for preference, host in hosts if preference == hosts[0][0]):
@@ -169,7 +170,7 @@ class _Look:
 
     async def spf(self) -> Finding:
         """RFC 7208 evaluated as a receiver would, with the return path and each address that we send from."""
-        name = bounce_name(self.domain.name)
+        name = bounce_name(self.domain)
         found = [text for text in await self.records(name, "TXT") if _flat(text).startswith("v=spf1")]
         addresses = await self.addresses()
         asked = [

@@ -21,6 +21,7 @@ FAILED: Final = "failed"
 
 ALGORITHMS: Final = ("rsa-sha256", "ed25519-sha256")
 SLOTS: Final = (1, 2)  # delegated selectors of an algorithm: one signs while the other one's key changes
+NO_KEY: Final = "v=DKIM1; p="  # behind a delegated selector that waits for its key (RFC 6376 §3.6.1: revoked)
 DAY_MS: Final = 86_400_000
 RETIRED_KEPT_DAYS: Final = 2  # beyond the queue's lifetime: signed mail may wait in other servers' queues
 
@@ -74,8 +75,15 @@ def slot(domain: Domain, algorithm: str, number: int) -> str:
     return f"ph{domain.challenge[:12]}{algorithm[0]}{number}"
 
 
-def bounce_name(domain: str) -> str:
-    return f"bounce.{domain}"
+def free_slots(domain: Domain, keys: Sequence[DkimKey]) -> list[str]:
+    """The delegated selectors that no key has."""
+    slots = [slot(domain, algorithm, number) for algorithm in ALGORITHMS for number in SLOTS]
+    return [name for name in slots if name not in {key.selector for key in keys}]
+
+
+def bounce_name(domain: Domain) -> str:
+    """The domain's return path (MAIL FROM), where its owner put it."""
+    return f"{domain.settings.mail_from}.{domain.name}"
 
 
 def dkim_target(selector: str, zone: str) -> str:
@@ -115,12 +123,7 @@ def _dkim(domain: Domain, keys: Sequence[DkimKey], settings: Settings) -> list[R
     by_selector = {key.selector: key for key in sorted(keys, key=lambda key: key.id)}
     made = [_key_record(domain, key, settings) for key in by_selector.values()]
     if settings.dns_zone:
-        made += [
-            _slot_record(domain, algorithm, selector, settings.dns_zone)
-            for algorithm in ALGORITHMS
-            for selector in (slot(domain, algorithm, number) for number in SLOTS)
-            if selector not in by_selector
-        ]
+        made += [_slot_record(domain, selector, settings.dns_zone) for selector in free_slots(domain, keys)]
     return made
 
 
@@ -144,16 +147,17 @@ def _key_record(domain: Domain, key: DkimKey, settings: Settings) -> Record:
     return Record(check_name(key.selector), purpose, type, name, value, rsa and key.state == "active", text)
 
 
-def _slot_record(domain: Domain, algorithm: str, selector: str, zone: str) -> Record:
+def _slot_record(domain: Domain, selector: str, zone: str) -> Record:
     """The selector of a key to come: with its CNAME in place, keys change without anybody's help."""
-    purpose = "DKIM, second selector" if algorithm == ALGORITHMS[0] else "DKIM Ed25519, second selector"
+    rsa = selector in (slot(domain, ALGORITHMS[0], number) for number in SLOTS)
+    purpose = "DKIM, second selector" if rsa else "DKIM Ed25519, second selector"
     text = "Lets the signing key change later without another visit here."
     name = f"{selector}._domainkey.{domain.name}"
     return Record(check_name(selector), purpose, "CNAME", name, dkim_target(selector, zone), False, text)
 
 
 def _return_path(domain: Domain, settings: Settings) -> list[Record]:
-    name = bounce_name(domain.name)
+    name = bounce_name(domain)
     text = "Brings bounces back to this server under your own name."
     if settings.dns_zone:
         target = bounce_target(domain, settings.dns_zone)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from config.settings import Settings
-from mta.control.records import bounce_hosts, bounce_target, dkim_target, spf_value
+from mta.control.records import NO_KEY, bounce_hosts, bounce_target, dkim_target, free_slots, spf_value
 from mta.model import DkimKey, Domain
 
 TTL_S = 3600
@@ -34,6 +34,8 @@ def _records(domain: Domain, keys: Sequence[DkimKey], settings: Settings) -> Ite
     zone = settings.dns_zone
     for key in sorted(keys, key=lambda key: key.selector):
         yield f"{_below(dkim_target(key.selector, zone), zone)} IN TXT {_strings(key.dns_value)}"
+    for selector in free_slots(domain, keys):
+        yield f'{_below(dkim_target(selector, zone), zone)} IN TXT "{NO_KEY}"'
     bounce = _below(bounce_target(domain, zone), zone)
     yield f"{bounce} IN MX 10 {bounce_hosts(settings)[0]}."
     yield f"{bounce} IN TXT {_strings(spf_value(settings))}"

@@ -71,6 +71,6 @@ def delivery_of(tx: Tx, address: Address, names: Names, now: int) -> str | None:
         return None
     if address.domain not in names.own:
         message = messages.by_id(tx, delivery.message_id)
-        if message is None or address.domain != f"bounce.{message.domain}":
-            return None
+        if message is None or not address.domain.endswith(f".{message.domain}"):
+            return None  # any name below it: its owner may have moved the return path since
     return delivery.id

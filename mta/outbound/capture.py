@@ -26,6 +26,7 @@ class CaptureSession:
     """Stands in for a connection; takes everything, 8-bit and UTF-8 too."""
 
     usable = True
+    encrypted = True  # nothing leaves
     wanted = Wanted(eight_bit=True, smtputf8=True)
 
     def __init__(self, database: Database, rules: Rules) -> None:

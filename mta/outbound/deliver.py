@@ -48,6 +48,9 @@ class DeliverySession(Protocol):
     @property
     def usable(self) -> bool: ...
 
+    @property
+    def encrypted(self) -> bool: ...
+
     async def quit(self) -> None: ...
 
     @property
@@ -61,6 +64,9 @@ async def attempt(
 ) -> Tried:
     """Prepares and sends; raises nothing that a message or a peer can cause."""
     started = now_ms()
+    if sender.require_tls and not session.encrypted:
+        text = f"{queued.sender_domain} sends over TLS only; this connection for {queued.recipient.domain} has none."
+        return Tried(local("deferred", 451, "4.7.5", text), started, now_ms())
     try:
         prepared = await signer.prepare(queued, sender, session.wanted)
         return await session.send(queued, prepared, reverse_path)
@@ -105,6 +111,7 @@ class SmtpSession:
         features = connection.features
         self.wanted = Wanted(features.eight_bit_mime, features.smtputf8)
         self.source = connection.source_address or ""
+        self.encrypted = connection.tls is not None
 
     @property
     def usable(self) -> bool:

@@ -63,6 +63,7 @@ class Sender:
 
     keys: tuple[SigningKey, ...]
     return_path: str
+    require_tls: bool = False
 
 
 class Signer:
@@ -81,17 +82,17 @@ class Signer:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def sender(self, organization_id: str, domain: str) -> Sender:
-        """Keys and return path of a sending domain, as of the last half minute."""
+        """Keys, return path and wishes of a sending domain, as of the last half minute."""
         kept = self._senders.get((organization_id, domain))
         now = now_ms()
         if kept and kept[0] > now:
             return kept[1]
-        rows, return_path = await self._database.read(_facts, organization_id, domain)
+        rows, return_path, require_tls = await self._database.read(_facts, organization_id, domain)
         keys = tuple(
             SigningKey(row.domain, row.selector, load_key(self._secrets.open(row.sealed, f"dkim/{row.id}")))
             for row in rows
         )
-        found = Sender(keys, return_path or self._bounce_domain)
+        found = Sender(keys, return_path or self._bounce_domain, require_tls)
         self._senders[organization_id, domain] = (now + KEPT_KEYS_S * 1000, found)
         return found
 
@@ -178,8 +179,11 @@ class Signer:
         return Prepared(signed, len(signed) + 2 + encoded.size, False, not signed.isascii(), content)
 
 
-def _facts(tx: Tx, organization_id: str, domain: str) -> tuple[list[DkimKey], str | None]:
-    keys = domains.signing_keys(tx, organization_id, domain)
-    found = domains.by_name(tx, organization_id, domain)
+def _facts(tx: Tx, organization_id: str, name: str) -> tuple[list[DkimKey], str | None, bool]:
+    """Of a deleted domain too, while its mail is in the queue; but its records may be gone, and its return path."""
+    keys = domains.signing_keys(tx, organization_id, name)
+    found = domains.by_name(tx, organization_id, name)
     verified = found is not None and found.checks.get("return_path", {}).get("status") == "verified"
-    return keys, f"bounce.{domain}" if verified else None
+    path = f"{found.settings.mail_from}.{name}" if found is not None and verified else None
+    last = found or domains.last_deleted(tx, organization_id, name)
+    return keys, path, last is not None and last.settings.require_tls

@@ -21,6 +21,9 @@ BY_ID = f"SELECT {COLUMNS} FROM domains WHERE id = :id AND deleted_at IS NULL"
 BY_NAME = f"""
     SELECT {COLUMNS} FROM domains
     WHERE organization_id = :organization_id AND name = :name AND deleted_at IS NULL"""
+LAST_DELETED = f"""
+    SELECT {COLUMNS} FROM domains
+    WHERE organization_id = :organization_id AND name = :name AND deleted_at IS NOT NULL ORDER BY id DESC LIMIT 1"""
 PAGE = f"""
     SELECT {COLUMNS} FROM domains WHERE organization_id = :organization_id AND deleted_at IS NULL AND id < :before
     ORDER BY id DESC LIMIT :limit"""
@@ -99,6 +102,12 @@ def by_id(tx: Tx, id: str) -> Domain | None:
 
 def by_name(tx: Tx, organization_id: str, name: str) -> Domain | None:
     row = tx.one(BY_NAME, organization_id=organization_id, name=name)
+    return domain(row) if row else None
+
+
+def last_deleted(tx: Tx, organization_id: str, name: str) -> Domain | None:
+    """The newest of this name that was deleted."""
+    row = tx.one(LAST_DELETED, organization_id=organization_id, name=name)
     return domain(row) if row else None
 
 

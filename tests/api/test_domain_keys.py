@@ -14,7 +14,7 @@ from mta import ids
 from mta.control import recheck
 from mta.control.domains import Domains, DomainView
 from mta.control.recheck import Recheck
-from mta.errors import Conflict, NotFound
+from mta.errors import Conflict, InvalidInput, NotFound
 from mta.net.dns import Resolver
 from mta.outbound.sign import Signer
 from mta.store import domains as stored
@@ -185,6 +185,88 @@ async def test_a_zone_splits_long_keys_and_needs_a_name(house: House) -> None:
         await house.control.domains.zone()
 
 
+async def test_every_cname_target_of_a_domain_is_in_the_zone(house: House) -> None:
+    control, organization_id = delegated(house), house.organization_id
+    made = await control.create(organization_id, "example.net", {"mail_from": "send"})
+    publish(house, made)
+    await publish_zone(house, control)
+    await control.verify(organization_id, made.domain.id)
+    rotated = await control.rotate(organization_id, made.domain.id)
+    for view in (made, rotated):
+        zone = dns.zone.from_text(await control.zone(), "keys.posthouse.test.")
+        targets = {record.value: record.check for record in view.records if record.type == "CNAME"}
+        assert len(targets) == 5
+        for target, check in targets.items():
+            node = zone.get_node(target.removesuffix(".keys.posthouse.test"))
+            assert node is not None, target
+            assert {rdataset.rdtype.name for rdataset in node} == ({"TXT"} if "dkim/" in check else {"TXT", "MX"})
+    waiting = await control.verify(organization_id, made.domain.id)  # its zone is the one from before the rotation
+    assert waiting.domain.status == "verified"
+    shown = {record.purpose: record for record in waiting.records}
+    assert shown["DKIM, next key"].status == "pending" and "operator" in shown["DKIM, next key"].explanation
+
+
+async def test_the_return_path_moves_and_is_used_once_it_is_found(house: House, signer: Signer) -> None:
+    control, organization_id = house.control.domains, house.organization_id
+
+    async def used() -> str:
+        signer.forget()
+        return (await signer.sender(organization_id, "example.net")).return_path
+
+    made = await control.create(organization_id, "example.net", {"mail_from": "Send.example.net."})
+    names = {record.purpose: record.name for record in made.records}
+    assert names["return path"] == names["SPF"] == "send.example.net"
+    publish(house, made)
+    assert await used() == "mail.posthouse.test"
+    await control.verify(organization_id, made.domain.id)
+    assert await used() == "send.example.net"
+
+    moved = await control.change(organization_id, made.domain.id, {"mail_from": "out.mail"})
+    assert moved.domain.status == "verified"  # the return path is nothing that sending needs
+    assert moved.status("return_path") == moved.status("spf") == "pending"
+    assert await used() == "mail.posthouse.test"
+    assert (await control.verify(organization_id, made.domain.id)).status("return_path") == "missing"
+    publish(house, moved)
+    await control.verify(organization_id, made.domain.id)
+    assert await used() == "out.mail.example.net"
+    await control.change(organization_id, made.domain.id, {"mail_from": "out.mail", "track_opens": True})
+    assert await used() == "out.mail.example.net"  # nothing moved
+
+
+async def test_a_look_at_the_old_return_path_says_nothing_of_the_new_one(house: House) -> None:
+    control, organization_id = house.control.domains, house.organization_id
+    made = await control.create(organization_id, "example.net")
+    publish(house, made)
+    house.dns.hold()
+    looking = asyncio.create_task(control.verify(organization_id, made.domain.id))
+    async with asyncio.timeout(10):
+        while not house.dns.queries:
+            await asyncio.sleep(0.01)
+    await control.change(organization_id, made.domain.id, {"mail_from": "send"})
+    house.dns.release()
+    found = await looking
+    assert found.domain.status == "verified" and found.status("return_path") == "pending"
+
+
+@pytest.mark.parametrize("label", ["", ".", "a b", "_x", "x" * 64, "bounce.example.org/", "a..b"])
+async def test_what_is_no_return_path_is_refused(house: House, label: str) -> None:
+    made = await house.control.domains.create(house.organization_id, "example.net")
+    with pytest.raises(InvalidInput) as refused:
+        await house.control.domains.change(house.organization_id, made.domain.id, {"mail_from": label})
+    assert refused.value.code == "invalid_mail_from" and refused.value.field == "mail_from"
+
+
+async def test_return_path_and_tracked_links_need_two_names(house: House) -> None:
+    change, organization_id = house.control.domains.change, house.organization_id
+    made = await house.control.domains.create(organization_id, "example.net", {"tracking_host": "go.example.net"})
+    with pytest.raises(InvalidInput) as refused:
+        await change(organization_id, made.domain.id, {"mail_from": "go"})
+    assert refused.value.field == "mail_from"
+    with pytest.raises(InvalidInput) as refused:
+        await change(organization_id, made.domain.id, {"tracking_host": "bounce.example.net"})
+    assert refused.value.field == "tracking_host"
+
+
 @pytest.fixture
 async def signer(house: House, tmp_path: Path) -> AsyncIterator[Signer]:
     made = Signer(house.database, Secrets(bytes(32)), "mail.posthouse.test", tmp_path)
@@ -204,7 +286,11 @@ async def test_queued_mail_is_signed_with_the_key_of_the_day_and_after_a_deletio
     publish(house, rotated)
     await control.verify(organization_id, made.domain.id)
     today = await signing(house)
+    await control.change(organization_id, made.domain.id, {"require_tls": True})
     await control.delete(organization_id, made.domain.id)
+    signer.forget()
+    queued = await signer.sender(organization_id, "example.net")
+    assert queued.require_tls and queued.return_path == "mail.posthouse.test"
     assert await signing(house) == today  # the message in the queue still gets its signature
 
     turn = Recheck(control, house.database, house.settings)

@@ -154,7 +154,7 @@ async def test_only_the_tokens_delivery_is_settled_whatever_the_report_names(wor
     )
 
 
-@pytest.mark.parametrize("forge", ["other key", "too old", "no delivery", "other name"])
+@pytest.mark.parametrize("forge", ["other key", "too old", "no delivery", "other name", "name alike"])
 async def test_a_forged_return_path_is_refused_and_settles_nothing(world: World, forge: str) -> None:
     queued = await world.delivered()
     path = {
@@ -162,15 +162,17 @@ async def test_a_forged_return_path_is_refused_and_settles_nothing(world: World,
         "too old": return_path(queued, age_days=31),
         "no delivery": return_path(replace(queued, delivery_id=ids.new("dlv"))),
         "other name": return_path(queued, host="bounce.example.org"),
+        "name alike": return_path(queued, host="bounce-example.com"),
     }[forge]
     code, text = await world.send(dsn("bob@example.org"), path)
     assert code == 550 and text[:5] in (b"5.1.1", b"5.7.1")
     assert await world.status(queued) == "delivered"
 
 
-async def test_the_return_path_of_the_senders_own_domain_is_ours(world: World) -> None:
+@pytest.mark.parametrize("label", ["bounce", "before.moved"])
+async def test_the_return_path_of_the_senders_own_domain_is_ours_where_it_was_too(world: World, label: str) -> None:
     queued = await world.delivered()
-    assert (await world.send(dsn("bob@example.org"), return_path(queued, "bounce.example.com")))[0] == 250
+    assert (await world.send(dsn("bob@example.org"), return_path(queued, f"{label}.example.com")))[0] == 250
     assert await world.status(queued) == "bounced"
 
 

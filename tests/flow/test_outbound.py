@@ -19,6 +19,7 @@ from mta.lifecycle.settle import move
 from mta.model import Body, DeliveryStatus, Lane, Message, MessageStatus, Organization, Queued
 from mta.net.dns import Resolver
 from mta.net.smtp import Timeouts
+from mta.net.tls import ServerTls, self_signed
 from mta.outbound.connector import Connector
 from mta.outbound.route import Router
 from mta.outbound.runner import DAY_MS, Runner
@@ -26,7 +27,7 @@ from mta.outbound.sign import Signer
 from mta.protocol import verp
 from mta.protocol.address import parse_address
 from mta.protocol.dkim import BodyDigest
-from mta.store import bodies, bounces, deliveries, events, messages, suppressions
+from mta.store import bodies, bounces, deliveries, domains, events, messages, suppressions
 from mta.store.database import Database
 from mta.store.secrets import Secrets
 from mta.store.sqlite import Tx
@@ -170,6 +171,31 @@ async def test_each_signature_verifies_alone(world: Make, database: Database, or
     checker = dkimpy.DKIM(content)
     for index in range(2):
         assert checker.verify(index, dnsfunc=lambda name, timeout=5: published.get(name))
+
+
+async def test_a_domain_that_demands_tls_never_sends_without(
+    world: Make, database: Database, organization: Organization, tmp_path: Path
+) -> None:
+    def demand(tx: Tx) -> None:
+        found = domains.by_name(tx, organization.id, "example.org")
+        assert found
+        domains.set_settings(tx, found.id, replace(found.settings, require_tls=True))
+
+    await database.write(demand)
+    pem = tmp_path / "mx.pem"
+    pem.write_bytes(b"".join(self_signed("mx.example.net")))
+    async with ScriptedMx() as plain, ScriptedMx(tls=ServerTls("unused", str(pem)).context) as safe:
+        to_safe = Route(domain="safe.example", host="127.0.0.1", port=safe.port)
+        async with world(routes=(to_safe, route_to(plain))) as here:
+            refused = await here.accept("bob@plain.example")
+            (waiting,) = await here.settled(refused, "deferred")
+            assert (waiting.code, waiting.enhanced) == (451, "4.7.5")
+            assert waiting.reply is not None and "sends over TLS only" in waiting.reply
+            taken = await here.accept("bob@safe.example")
+            await here.settled(taken, "delivered")
+            (attempt,) = await here.database.read(deliveries.attempts, taken.id)
+            assert attempt.tls is not None
+            assert plain.messages == [] and plain.counts["MAIL"] == 0
 
 
 async def test_a_hard_refusal_bounces_and_suppresses(world: Make) -> None:
