@@ -105,7 +105,7 @@ async def things_of(house: House) -> Things:
     (sent,) = await house.control.webhooks.replay(owner, hook, [event], None)
     return Things(
         organization=house.organization_id,
-        key=(await house.control.keys.create(house.organization_id, "more"))[0].id,
+        key=(await house.control.keys.create(owner, "more"))[0].id,
         message=message,
         domain=(await house.control.domains.page(house.organization_id)).items[0].domain.id,
         scheduled=scheduled,
