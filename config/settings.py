@@ -80,6 +80,13 @@ class Domains(Section, frozen=True):
     dmarc_required: Flag = False
 
 
+class Blocklists(Section, frozen=True):
+    """`[blocklists]`: the DNS lists that a domain's report asks, by what they list."""
+
+    addresses: Texts = ("zen.spamhaus.org", "bl.spamcop.net", "psbl.surriel.com")
+    domains: Texts = ("dbl.spamhaus.org", "multi.surbl.org")
+
+
 class Limits(Section, frozen=True):
     """`[limits]`: what a client may ask of us; beyond it, a refusal that names the limit."""
 
@@ -265,6 +272,7 @@ class Settings(Section, frozen=True):
     tls: Tls = Tls()
     dns: Dns = Dns()
     domains: Domains = Domains()
+    blocklists: Blocklists = Blocklists()
     limits: Limits = Limits()
     retry: Retry = Retry()
     timeouts: Timeouts = Timeouts()

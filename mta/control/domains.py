@@ -16,6 +16,7 @@ from typing import Any, Final
 from config.settings import Settings
 from mta import ids
 from mta.control import rotation
+from mta.control.blocklist import BlocklistReport, listings_of
 from mta.control.domain_settings import SettingChanges, changed, domain_name
 from mta.control.inspect import inspect, merge, unsure
 from mta.control.records import (
@@ -33,8 +34,9 @@ from mta.control.zone import zone_file
 from mta.errors import Conflict, NotFound
 from mta.model import DkimKey, Domain, Page
 from mta.net.dns import Resolver
+from mta.policy import senders
 from mta.protocol.address import AddressError, ascii_domain
-from mta.store import domains, events
+from mta.store import domains, events, organizations
 from mta.store.database import Database
 from mta.store.secrets import Secrets
 from mta.store.sqlite import Tx
@@ -139,6 +141,22 @@ class Domains:
         Raises NotFound, InvalidInput.
         """
         return self._view(*await self._database.write(_change, organization_id, id, changes, ids.now_ms()))
+
+    async def default(self, organization_id: str) -> str | None:
+        """The id of the domain of mail that names no sender; None: none may send."""
+        found = await self._database.read(senders.default_domain, organization_id)
+        return found.id if found else None
+
+    async def make_default(self, organization_id: str, id: str) -> DomainView:
+        """Mail that names no sender comes from it. Raises NotFound, InvalidInput where it may not send."""
+        return self._view(*await self._database.write(_make_default, organization_id, id))
+
+    async def blocklist(self, organization_id: str, id: str) -> BlocklistReport:
+        """What the blocklists of the settings say of the domain and of our addresses. Raises NotFound."""
+        domain, _ = await self._database.read(_owned, organization_id, id)
+        async with self._looks:
+            found = await listings_of(domain.name, self._settings, self._resolver)
+        return BlocklistReport(domain.name, found, ids.now_ms())
 
     async def trust(self, organization_id: str, id: str) -> DomainView:
         """The operator vouches: it may send whatever the DNS says. Raises NotFound."""
@@ -294,6 +312,16 @@ def _change(tx: Tx, organization_id: str, id: str, changes: SettingChanges, now:
         known = {name: found for name, found in domain.checks.items() if name not in PATH_CHECKS}
         _set_status(tx, replace(domain, checks=known), domain.status, domain.verified_at)
         domains.check_at(tx, id, now)
+    return _owned(tx, organization_id, id)
+
+
+def _make_default(tx: Tx, organization_id: str, id: str) -> Found:
+    domain, _ = _owned(tx, organization_id, id)
+    senders.sending_domain(tx, organization_id, domain.name)
+    organization = organizations.by_id(tx, organization_id)
+    assert organization is not None
+    settings = {**organization.settings, senders.DEFAULT_DOMAIN: domain.name}
+    organizations.update(tx, replace(organization, settings=settings))
     return _owned(tx, organization_id, id)
 
 

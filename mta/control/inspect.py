@@ -80,6 +80,19 @@ def merge(before: Checks, found: Checks, now: int) -> dict[str, Finding]:
     return kept
 
 
+async def source_addresses(settings: Settings, resolver: Resolver) -> tuple[str, ...]:
+    """Those we send from, as far as anybody knows. Raises DnsTemporary."""
+    if settings.outbound.source_addresses:
+        return settings.outbound.source_addresses
+    resolver.forget(settings.hostname)
+    try:
+        return tuple(await resolver.addresses(settings.hostname))
+    except DnsTemporary:
+        raise
+    except DnsError:
+        return ()
+
+
 async def _certain(ask: Callable[[], Awaitable[Finding]]) -> Finding:
     try:
         return await ask()
@@ -172,7 +185,7 @@ class _Look:
         """RFC 7208 evaluated as a receiver would, with the return path and each address that we send from."""
         name = bounce_name(self.domain)
         found = [text for text in await self.records(name, "TXT") if _flat(text).startswith("v=spf1")]
-        addresses = await self.addresses()
+        addresses = await source_addresses(self.settings, self.resolver)
         asked = [
             check_host(address, f"postmaster@{name}", self.settings.hostname, self._with_our_name(not addresses))
             for address in addresses or (PLACEHOLDER,)
@@ -193,18 +206,6 @@ class _Look:
             return finding(VERIFIED, f"It lets {', '.join(addresses)} send.", found)
         said = f"It lets {self.settings.hostname} send, which has no address in the DNS: its operator must publish one."
         return finding(VERIFIED, said, found)
-
-    async def addresses(self) -> tuple[str, ...]:
-        """Those we send from, as far as anybody knows."""
-        if self.settings.outbound.source_addresses:
-            return self.settings.outbound.source_addresses
-        self.resolver.forget(self.settings.hostname)
-        try:
-            return tuple(await self.resolver.addresses(self.settings.hostname))
-        except DnsTemporary:
-            raise
-        except DnsError:
-            return ()
 
     def _with_our_name(self, unknown: bool) -> Callable[[str, str], Awaitable[Answer]]:
         """The DNS, but for our own name where that is `unknown`: judged as if it had an address already."""

@@ -7,11 +7,12 @@ from typing import Final
 from mta.errors import Forbidden, InvalidInput
 from mta.model import Domain
 from mta.protocol.address import Address
-from mta.store import domains
+from mta.store import domains, organizations
 from mta.store.sqlite import Tx
 
 VERIFIED: Final = "verified"
 DISABLED: Final = "disabled"
+DEFAULT_DOMAIN: Final = "default_domain"  # of an organization's settings: a name
 
 
 def sending_domain(tx: Tx, organization_id: str, name: str) -> Domain:
@@ -41,19 +42,27 @@ def check_reverse_path(tx: Tx, organization_id: str, name: str) -> None:
     )
 
 
+def default_domain(tx: Tx, organization_id: str) -> Domain | None:
+    """The one that was chosen, if it may send; else the oldest that is verified; None: there is none."""
+    organization = organizations.by_id(tx, organization_id)
+    chosen = organization.settings.get(DEFAULT_DOMAIN) if organization else None
+    found = domains.by_name(tx, organization_id, chosen) if chosen else None
+    return found if found is not None and may_send(found) else domains.first_verified(tx, organization_id)
+
+
 def default_sender(tx: Tx, organization_id: str) -> Address:
-    """no-reply@ the first verified domain, for mail that names no sender.
+    """no-reply@ the default domain, for mail that names no sender.
 
     Raises InvalidInput (`from_missing`) where there is none.
     """
-    name = domains.first_verified(tx, organization_id)
-    if name is None:
+    domain = default_domain(tx, organization_id)
+    if domain is None:
         raise InvalidInput(
             "There is no sender: give from, or verify a domain, then no-reply@ that domain is the sender.",
             code="from_missing",
             field="from",
         )
-    return Address("no-reply", name)
+    return Address("no-reply", domain.name)
 
 
 def may_send(domain: Domain) -> bool:

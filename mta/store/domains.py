@@ -27,8 +27,8 @@ LAST_DELETED = f"""
 PAGE = f"""
     SELECT {COLUMNS} FROM domains WHERE organization_id = :organization_id AND deleted_at IS NULL AND id < :before
     ORDER BY id DESC LIMIT :limit"""
-FIRST_VERIFIED = """
-    SELECT name FROM domains WHERE organization_id = :organization_id AND deleted_at IS NULL AND status = 'verified'
+FIRST_VERIFIED = f"""
+    SELECT {COLUMNS} FROM domains WHERE organization_id = :organization_id AND deleted_at IS NULL AND status = 'verified'
     ORDER BY id LIMIT 1"""
 UPDATE = """
     UPDATE domains SET status = :status, trusted = :trusted, checks = :checks, verified_at = :verified_at,
@@ -111,10 +111,10 @@ def last_deleted(tx: Tx, organization_id: str, name: str) -> Domain | None:
     return domain(row) if row else None
 
 
-def first_verified(tx: Tx, organization_id: str) -> str | None:
-    """The name of the oldest domain that may send."""
+def first_verified(tx: Tx, organization_id: str) -> Domain | None:
+    """The oldest that may send."""
     row = tx.one(FIRST_VERIFIED, organization_id=organization_id)
-    return row[0] if row else None
+    return domain(row) if row else None
 
 
 def page(tx: Tx, organization_id: str, limit: int, before: str = "~") -> list[Domain]:
