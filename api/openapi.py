@@ -91,8 +91,12 @@ def _operation(
         content = {"multipart/form-data": {"schema": UPLOAD_SCHEMA}}
         operation["requestBody"] = {"required": True, "content": content}
     elif route.body is not None:
-        content = {"application/json": {"schema": schema_of[_key(route.body)]}}
-        operation["requestBody"] = {"required": True, "content": content}
+        schema = schema_of[_key(route.body)]
+        # no body at all is {} (api.routing)
+        operation["requestBody"] = {
+            "required": bool(_struct(schema, components).get("required", True)),
+            "content": {"application/json": {"schema": schema}},
+        }
     return operation
 
 
@@ -122,15 +126,24 @@ def _can_fail_with(route: Route, status: str) -> bool:
         return route.scope is not None or route.method != "GET"
     if status == "404":
         return bool(route.parameters) or route.body is not None or route.query is not None
-    if status in ("409", "429", "507"):
+    if status == "409":  # a file may not be ready yet
+        return route.method != "GET" or route.answer is Lines
+    if status in ("429", "507"):
         return route.method != "GET"
-    return status == "503" or route.body is not None or route.query is not None
+    return status == "503" or route.method != "GET" or route.query is not None
+
+
+def _struct(schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
+    """What a reference means; another schema as it is."""
+    return dict(components[schema["$ref"].rpartition("/")[2]]) if "$ref" in schema else schema
 
 
 def _query_parameters(schema: dict[str, Any], components: dict[str, Any]) -> list[dict[str, Any]]:
-    struct = components[schema["$ref"].rpartition("/")[2]]
+    struct = _struct(schema, components)
     required = struct.get("required", ())
     return [
-        {"name": name, "in": "query", "required": name in required, "schema": kind}
+        {"name": name, "in": "query", "required": True, "schema": kind}
+        if name in required
+        else {"name": name, "in": "query", "required": False, "allowEmptyValue": True, "schema": kind}
         for name, kind in struct["properties"].items()
     ]

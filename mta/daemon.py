@@ -247,7 +247,9 @@ async def _http(app: ASGIApp, bound: socket.socket) -> AsyncIterator[None]:
 def _tcp_socket(address: str) -> socket.socket:
     host, port = host_port(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound = socket.socket(
+        family, socket.SOCK_STREAM, socket.IPPROTO_TCP
+    )  # asyncio turns Nagle off only where it sees TCP
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))

@@ -92,7 +92,8 @@ class serving:  # noqa: N801 (used like a function)
     def __init__(self, app: Callable[..., Any], path: Path | None = None) -> None:
         config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1)
         self.server = uvicorn.Server(config)
-        self.socket = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
+        family, protocol = (socket.AF_UNIX, 0) if path else (socket.AF_INET, socket.IPPROTO_TCP)  # asyncio: else Nagle
+        self.socket = socket.socket(family, socket.SOCK_STREAM, protocol)
         self.socket.bind(str(path) if path else ("127.0.0.1", 0))
 
     async def __aenter__(self) -> str:
