@@ -7,8 +7,11 @@ from __future__ import annotations
 import os
 import shutil
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+
+NPM = Path(__file__).resolve().parent / "e2e" / "nodemailer" / "node_modules"
 
 
 def need(*commands: str) -> None:
@@ -19,6 +22,12 @@ def need(*commands: str) -> None:
 def need_modules(*modules: str) -> None:
     """The same for Python modules."""
     _demand([module for module in modules if not find_spec(module)])
+
+
+def need_npm(*packages: str) -> None:
+    """The same for packages from npm, which `npm ci` in tests/e2e/nodemailer installs, and for Node."""
+    need("node")
+    _demand([package for package in packages if not (NPM / package).is_dir()])
 
 
 def _demand(missing: list[str]) -> None:

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [
     ROOT / "README.md",
     *(ROOT / "docs" / f"{name}.md" for name in ("cli", "durability", "operations", "security")),
+    *sorted((ROOT / "docs" / "clients").glob("*.md")),
 ]
 CODE = re.compile(r"```.*?```|`[^`]+`", re.DOTALL)
 
@@ -47,7 +48,7 @@ def is_setting(path: str) -> bool:
     return kind is not None
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_settings_and_files_that_a_page_names_exist(page: Path) -> None:
     text, known = page.read_text(), commands()
     groups = {command.split()[0] for command in known if " " in command}
