@@ -6,7 +6,7 @@ Everything is by principal: another organization's message, or a live one to a t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -29,8 +29,9 @@ from mta.model import (
     Principal,
 )
 from mta.protocol.headers import HeaderError, parse
-from mta.store import bodies, bounces, deliveries, events, messages, milestones, otp
+from mta.store import bodies, bounces, deliveries, events, messages, milestones, otp, search
 from mta.store.database import Database
+from mta.store.search import Search
 from mta.store.sqlite import Tx
 
 T = TypeVar("T")
@@ -43,6 +44,15 @@ class MessageView:
 
     message: Message
     deliveries: tuple[Delivery, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A part of what a search finds, and how many there are in all among its candidates (`search.SCANNED`)."""
+
+    messages: tuple[Message, ...]
+    milestones: Mapping[str, Milestones]
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +107,20 @@ class Messages:
 
         found = await self._database.read(read)
         return Page(tuple(found[:limit]), found[limit - 1].message.id if len(found) > limit else None)
+
+    async def search(self, principal: Principal, wanted: Search, offset: int, limit: int) -> Found:
+        """By offset, for surfaces without cursors: what it costs has a bound, and so have `total` and `offset`."""
+
+        def read(tx: Tx) -> Found:
+            matching = search.matching(tx, principal.organization_id, principal.test, wanted)
+            shown = [found for id in matching[offset : offset + limit] if (found := messages.by_id(tx, id)) is not None]
+            return Found(tuple(shown), {each.id: milestones.of(tx, each.id) for each in shown}, len(matching))
+
+        return await self._database.read(read)
+
+    async def senders(self, principal: Principal) -> list[tuple[str, MessageStatus, int]]:
+        """Who sent the newest messages (`search.SCANNED`), with how many of them are in each status."""
+        return await self._database.read(search.senders, principal.organization_id, principal.test)
 
     async def get(self, principal: Principal, id: str) -> MessageView:
         """Raises NotFound, as everything below."""

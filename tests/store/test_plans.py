@@ -22,12 +22,14 @@ from mta.store import (
     notices,
     outbox,
     retention,
+    search,
     standings,
     streams,
     suppressions,
     webhooks,
 )
 from mta.store.database import Database
+from mta.store.search import Search
 from mta.store.sqlite import Row, Tx
 
 LARGE = re.compile(
@@ -44,6 +46,14 @@ QUERIES: list[Callable[[Tx], Any]] = [
     lambda tx: messages.page(tx, "o", False, limit=2, sender="a@b"),
     lambda tx: messages.page(tx, "o", False, limit=2, recipient="a@b"),
     lambda tx: messages.page(tx, "o", False, limit=2, recipient="a@b", sender="c@d", status=MessageStatus.SENT),
+    lambda tx: search.matching(tx, "o", False, Search()),
+    lambda tx: search.matching(tx, "o", False, Search(ascending=True, tag="t", start=1, end=2)),
+    lambda tx: search.matching(tx, "o", False, Search(statuses=(MessageStatus.SENT, MessageStatus.FAILED))),
+    lambda tx: search.matching(tx, "o", False, Search(sender="a@b", statuses=(MessageStatus.SENT,))),
+    lambda tx: search.matching(tx, "o", False, Search(recipient="a@b", sender="c@d", subject="x")),
+    lambda tx: search.matching(tx, "o", False, Search(happened="message.opened", not_happened=("message.clicked",))),
+    lambda tx: search.matching(tx, "o", False, Search(by="delivery.delivered", recipient="a@b")),
+    lambda tx: search.senders(tx, "o", False),
     lambda tx: messages.scheduled(tx, "o", False, 2),
     lambda tx: batches.page(tx, "o", False, 2),
     lambda tx: batches.items(tx, "b", 2),
