@@ -16,6 +16,7 @@ import msgspec
 
 from api.addresses import One, Several, mailbox, mailboxes, unique
 from api.routing import Call, invalid
+from mta.accept.broadcast import apart
 from mta.accept.submission import Accepted, Submission
 from mta.control.rendering import Source
 from mta.errors import InvalidInput, PosthouseError, TooLarge, Unavailable
@@ -156,6 +157,28 @@ async def submit_items(
         except PosthouseError as error:
             items.append(error)
     return await call.control.accept.submit_batch(call.principal, items, scheduled_at)
+
+
+async def submit_copies(call: Call, letter: Letter, recipients: Sequence[One]) -> Batch:
+    """The letter as a message of its own for each recipient; it is filled once, whatever its own `to` says.
+
+    An address that is none, or comes twice, fails alone. Raises what reading and filling the letter raise.
+    """
+    whole = await submission_of(call, dataclasses.replace(letter, to=[]))
+    assert isinstance(whole.content, Draft)
+    draft, seen = whole.content, set[str]()
+
+    async def copy(given: Any, index: int) -> Submission:
+        shown = mailbox(given, f"to[{index}]")
+        if shown[1].key in seen:
+            raise InvalidInput(f"{shown[1]} is there already.", code="invalid_recipient", field=f"to[{index}]")
+        seen.add(shown[1].key)
+        one = dataclasses.replace(
+            whole, content=dataclasses.replace(draft, to=(shown,)), recipients=(Recipient(shown[1]),)
+        )
+        return next(apart(one))
+
+    return await submit_items(call, recipients, copy)
 
 
 def item(given: Any, kind: type[T]) -> T:

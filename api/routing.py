@@ -126,6 +126,7 @@ class Surface:
     resources: Sequence[Routes]
     present_error: Callable[[PosthouseError, int], Any]
     error_schema: Mapping[str, Any]
+    status_of: Callable[[PosthouseError], int] = status_of
     wrap: Callable[[Any], Any] = field(default=lambda value: value)
     wrap_schema: Callable[[Any], Any] = field(default=lambda schema: schema)
 
@@ -186,7 +187,7 @@ def json_response(value: Any, status: int, headers: Mapping[str, str] | None = N
 def error_response(surface: Surface, error: Exception) -> Response:
     """Any error in the surface's shape; what is not meant for callers goes to the log only."""
     shown = as_posthouse(error)
-    status = status_of(shown)
+    status = surface.status_of(shown)
     return json_response(surface.present_error(shown, status), status, headers_of(shown))
 
 

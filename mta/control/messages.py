@@ -27,14 +27,15 @@ from mta.model import (
     Milestones,
     Page,
     Principal,
+    Search,
 )
 from mta.protocol.headers import HeaderError, parse
 from mta.store import bodies, bounces, deliveries, events, messages, milestones, otp, search
 from mta.store.database import Database
-from mta.store.search import Search
 from mta.store.sqlite import Tx
 
 T = TypeVar("T")
+MAX_OFFSET = search.SCANNED  # further than a search goes
 LISTED_RECIPIENTS = 20  # of each message in a list: a page stays small when messages have a thousand
 
 

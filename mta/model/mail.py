@@ -141,6 +141,28 @@ class Milestones:
     last_event_at: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What is looked for. Addresses are keys (lower case), times epoch milliseconds, `end` excluded.
+
+    `subject` is a part of it, whatever the case of its ASCII letters; `tag` the name of one. `happened` and
+    `not_happened` are types of `Milestones`. `by` is one too: it sorts by the time of that event, and finds those that
+    have it; "" sorts by the time of the message.
+    """
+
+    statuses: tuple[MessageStatus, ...] = ()
+    sender: str = ""
+    recipient: str = ""
+    subject: str = ""
+    tag: str = ""
+    start: int = 0
+    end: int | None = None
+    happened: str = ""
+    not_happened: tuple[str, ...] = ()
+    by: str = ""
+    ascending: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One recipient of one message: the unit that is queued, tried and settled."""

@@ -7,11 +7,10 @@ however large the store is.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from mta import ids
-from mta.model import MessageStatus
+from mta.model import MessageStatus, Search
 from mta.store.messages import LAST
 from mta.store.milestones import TYPES
 from mta.store.sqlite import Tx, to_json
@@ -44,28 +43,6 @@ SENDERS = f"""
     SELECT from_address, status, count(*) FROM (
         SELECT from_address, status FROM messages WHERE {_MINE} ORDER BY id DESC LIMIT {SCANNED})
     GROUP BY from_address, status"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
-    """What is looked for. Addresses are keys (lower case), times epoch milliseconds, `end` excluded.
-
-    `subject` is a part of it, whatever the case of its ASCII letters; `tag` the name of one. `happened` and
-    `not_happened` are types of `Milestones`. `by` is one too: it sorts by the time of that event, and finds those that
-    have it; "" sorts by the time of the message.
-    """
-
-    statuses: tuple[MessageStatus, ...] = ()
-    sender: str = ""
-    recipient: str = ""
-    subject: str = ""
-    tag: str = ""
-    start: int = 0
-    end: int | None = None
-    happened: str = ""
-    not_happened: tuple[str, ...] = ()
-    by: str = ""
-    ascending: bool = False
 
 
 def matching(tx: Tx, organization_id: str, test: bool, search: Search) -> list[str]:

@@ -70,6 +70,7 @@ RESOURCES: dict[str, dict[str, str]] = {
         "/admin/organizations": "organization",
     },
     "StackShift Assets": {"": "asset"},
+    "Stack0": {"": "message", "/emails": "message"},
 }
 # What stands in a path for something else than the thing itself.
 PARTS = {"version_id": "version", "attachment_id": "attachment", "token": "unsubscribe_token"}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mta.lifecycle import settle
-from mta.model import DeliveryStatus, Lane, MessageStatus
+from mta.model import DeliveryStatus, Lane, MessageStatus, Search
 from mta.store import (
     batches,
     bounces,
@@ -29,7 +29,6 @@ from mta.store import (
     webhooks,
 )
 from mta.store.database import Database
-from mta.store.search import Search
 from mta.store.sqlite import Row, Tx
 
 LARGE = re.compile(
