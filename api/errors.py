@@ -46,6 +46,7 @@ STATUSES: Final[tuple[tuple[type[Exception], int], ...]] = (
 DOCUMENTED: Final = {
     "400": "The request breaks a rule; `code` and `field` say which.",
     "401": "No API key, or one that is not good.",
+    "402": "An allowance or a spend cap is used up.",
     "403": "The key may not do this.",
     "404": "There is none, or it is another organization's.",
     "409": "It contradicts what is there.",

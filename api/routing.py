@@ -22,6 +22,7 @@ from starlette.responses import Response, StreamingResponse
 from api.auth import principal_of
 from api.errors import MethodNotAllowed, UnsupportedMedia, as_posthouse, headers_of, status_of
 from api.uploads import Upload, read_upload
+from mta.control.audit import act_as
 from mta.control.build import Control
 from mta.errors import InvalidInput, PosthouseError, TooLarge
 from mta.model import Principal
@@ -119,7 +120,10 @@ class Routes:
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """One dialect: where it is mounted, its resources, the shape of its answers and errors."""
+    """One dialect: where it is mounted, its resources, the shape of its answers and errors.
+
+    `actor` is who the audit trail names where no key was asked for.
+    """
 
     name: str
     mounts: tuple[str, ...]
@@ -129,6 +133,7 @@ class Surface:
     status_of: Callable[[PosthouseError], int] = status_of
     wrap: Callable[[Any], Any] = field(default=lambda value: value)
     wrap_schema: Callable[[Any], Any] = field(default=lambda schema: schema)
+    actor: str = ""
 
     def routes(self) -> list[tuple[Routes, Route]]:
         return [(resource, route) for resource in self.resources for route in resource.routes]
@@ -161,6 +166,8 @@ class Endpoint:
         principal = Principal("", scopes=frozenset())
         if route.scope is not None:
             principal = await principal_of(request, self._control.authenticator, route.scope)
+        if actor := principal.key_id or self._surface.actor:
+            act_as(actor)
         arguments: dict[str, Any] = {name: request.path_params[name] for name in route.parameters}
         if route.query is not None:
             arguments["query"] = _query(request.scope["query_string"], route.query)

@@ -181,6 +181,7 @@ class Retention(Section, frozen=True):
     bodies_days: CountOrNone = 7
     events_days: Count = 90
     idempotency_s: Count = 86_400
+    audit_days: Count = 365
 
 
 class Otp(Section, frozen=True):
@@ -223,7 +224,7 @@ class Warmup(Section, frozen=True):
 
 
 class Usage(Section, frozen=True):
-    """`[usage]`: what a new organization may send in a billing month, and at what price."""
+    """`[usage]`: what organizations that have no terms of their own send free in a calendar month, and what more costs."""
 
     allowance: CountOrNone = 0
     price_per_1000_cents: CountOrNone = 0

@@ -6,6 +6,7 @@ What it answers stands at the head of `mta.cli.client`.
 from api.operator import events, maintenance, provisioning, queue, send, submit, suppressions
 from api.ops import PLAIN_ERROR, plain_error
 from api.routing import Surface
+from mta.control.audit import OPERATOR
 
 SURFACE = Surface(
     name="operator",
@@ -21,4 +22,5 @@ SURFACE = Surface(
     ),
     present_error=plain_error,
     error_schema=PLAIN_ERROR,
+    actor=OPERATOR,
 )

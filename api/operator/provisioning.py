@@ -10,7 +10,7 @@ from api.operator.shapes import DEFAULT_ORG, Listed, Paging
 from api.routing import Call, Routes
 from mta.control.domains import DomainView
 from mta.control.records import Record
-from mta.model import ApiKey, Organization, Principal, Standing
+from mta.model import ApiKey, AuditEntry, Organization, Principal, Standing
 
 routes = Routes("provisioning")
 T = TypeVar("T")
@@ -22,14 +22,28 @@ class OrgRequest(msgspec.Struct):
 
 
 class OrgChange(msgspec.Struct):
-    """What is left out stays; a limit of 0 is taken off."""
+    """What is left out stays; a limit of 0 is taken off. `usage`: null is the server's setting, of the cap none at all."""
 
     org: str = DEFAULT_ORG
+    name: str | None = None
     tier: str | None = None
     review: str | None = None
     per_minute: int | None = None
     per_hour: int | None = None
     per_day: int | None = None
+    usage: dict[str, int | None] | None = None
+
+
+class UsageNow(msgspec.Struct):
+    """`sent` counts recipients' copies of the month `period`; a null allowance is unlimited, a null cap no cap."""
+
+    period: str
+    sent: int
+    allowance: int | None
+    billable: int
+    price_per_1000_cents: int
+    cap_cents: int | None
+    projected_cents: float | None
 
 
 class OrgClear(msgspec.Struct):
@@ -39,6 +53,11 @@ class OrgClear(msgspec.Struct):
 
 class OrgQuery(Paging):
     org: str = DEFAULT_ORG
+
+
+class UsageQuery(msgspec.Struct):
+    org: str = DEFAULT_ORG
+    period: str | None = None
 
 
 class OrgBody(msgspec.Struct):
@@ -51,6 +70,10 @@ class KeyRequest(msgspec.Struct):
     scopes: tuple[str, ...] = ("*",)
     test: bool = False
     expires_at: int | None = None
+
+
+class Rename(msgspec.Struct):
+    name: str
 
 
 class NewKey(msgspec.Struct):
@@ -113,10 +136,40 @@ async def add_org(call: Call, body: OrgRequest) -> Organization:
 
 @routes.post("/orgs/change")
 async def change_org(call: Call, body: OrgChange) -> Organization:
-    """Set an organization's tier, its own limits, or the outcome of a review."""
+    """Set an organization's name, tier, own limits, terms of usage, or the outcome of a review."""
     given = {"per_minute": body.per_minute, "per_hour": body.per_hour, "per_day": body.per_day}
     limits = {name: value or None for name, value in given.items() if value is not None}
-    return await call.control.organizations.change(body.org, tier=body.tier, limits=limits or None, review=body.review)
+    return await call.control.organizations.change(
+        body.org, name=body.name, tier=body.tier, limits=limits or None, review=body.review, usage=body.usage
+    )
+
+
+@routes.post("/orgs/delete")
+async def delete_org(call: Call, body: OrgBody) -> Organization:
+    """End an organization: its keys, webhooks and domains. Not while mail of it waits."""
+    return await call.control.organizations.delete(body.org)
+
+
+@routes.get("/usage")
+async def get_usage(call: Call, query: UsageQuery) -> UsageNow:
+    """What an organization has sent this month, or in another (2026-05), and what that costs."""
+    found = await call.control.usage.get(await _org(call, query.org), query.period)
+    return UsageNow(
+        period=found.period.key,
+        sent=found.sent,
+        allowance=found.terms.allowance,
+        billable=found.billable,
+        price_per_1000_cents=found.terms.price_cents,
+        cap_cents=found.terms.cap_cents,
+        projected_cents=found.projected_cents,
+    )
+
+
+@routes.get("/audit")
+async def list_audit(call: Call, query: OrgQuery) -> Listed[AuditEntry]:
+    """Who did what to an organization, newest first."""
+    page = await call.control.audit.page(await _org(call, query.org), query.limit, query.cursor)
+    return Listed(list(page.items), page.next_cursor)
 
 
 @routes.post("/orgs/clear")
@@ -149,6 +202,12 @@ async def add_key(call: Call, body: KeyRequest) -> NewKey:
         expires_at=key.expires_at,
         secret=secret,
     )
+
+
+@routes.post("/keys/{id}/rename")
+async def rename_key(call: Call, id: str, body: Rename) -> ApiKey:
+    """Give a key another name."""
+    return await call.control.keys.rename(id, body.name)
 
 
 @routes.post("/keys/{id}/revoke")

@@ -28,7 +28,7 @@ from mta.model import (
     StreamType,
     Suppression,
 )
-from mta.policy import idempotency, limits, senders, standing, streams, suppression
+from mta.policy import idempotency, limits, senders, standing, streams, suppression, usage
 from mta.store import bodies, deliveries, events, messages, organizations
 from mta.store import idempotency as keys
 from mta.store.sqlite import Tx
@@ -44,7 +44,7 @@ class Entered:
 
 
 def enter(tx: Tx, principal: Principal, prepared: Prepared, settings: Settings, way_out: WayOut) -> Entered:
-    """Judges and stores. Raises InvalidInput, Forbidden, Conflict or LimitReached: then nothing is kept."""
+    """Judges and stores. Raises InvalidInput, Forbidden, Conflict, LimitReached or PaymentRequired: then nothing is kept."""
     organization = organizations.by_id(tx, principal.organization_id)
     if organization is None:
         raise NotFound("The organization of this key is gone.")
@@ -70,7 +70,9 @@ def enter(tx: Tx, principal: Principal, prepared: Prepared, settings: Settings, 
             suppression.tell_refused(tx, found, recipient.address, prepared.now, data)
         return Entered(None, refused=tuple(suppressed.values()))
     slowed = standing.admit(tx, organization, prepared.author[1].domain, principal.test)
-    limits.count(tx, organization, principal.test, going, prepared.now, settings.tiers, slowed)
+    used = limits.count(tx, organization, principal.test, going, prepared.now, settings.tiers, slowed)
+    if not principal.test:
+        usage.check(organization, settings.usage, used.month, prepared.now)
     return _store(tx, organization, principal, prepared, settings, suppressed)
 
 

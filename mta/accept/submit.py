@@ -59,8 +59,8 @@ class Accept:
         """Accepts one message for its recipients; it survives power loss when this returns.
 
         A draft for several recipients of a broadcast stream becomes a message for each, all or none. Raises InvalidInput,
-        Unprocessable (`recipient_suppressed`: all of them), Forbidden, TooLarge, Conflict, LimitReached, StorageFull or
-        Unavailable; then there is no message. `beside` stores what belongs to one message in the same transaction; what
+        Unprocessable (`recipient_suppressed`: all of them), Forbidden, TooLarge, Conflict, LimitReached, PaymentRequired,
+        StorageFull or Unavailable; then there is no message. `beside` stores what belongs to one message in the same transaction; what
         it raises undoes both.
         """
         self.check_room()

@@ -6,8 +6,14 @@ Who may open the socket is the operator; there is no key. The daemon's half is `
 |---|---|---|
 | GET  /operator/orgs | | page of Org |
 | POST /operator/orgs | name, tier | Org |
+| POST /operator/orgs/change | org, name, tier, review, per_minute, per_hour, per_day, usage | Org |
+| POST /operator/orgs/clear | org, domain | Standing |
+| POST /operator/orgs/delete | org | Org |
+| GET  /operator/usage | org, period | period, sent, allowance, billable, price_per_1000_cents, cap_cents, projected_cents |
+| GET  /operator/audit | org | page of AuditEntry |
 | GET  /operator/keys | org | page of Key |
 | POST /operator/keys | org, name, scopes, test, expires_at | Key with `secret` |
+| POST /operator/keys/{id}/rename | name | Key |
 | POST /operator/keys/{id}/revoke | | Key |
 | GET  /operator/domains | org | page of Domain |
 | POST /operator/domains | org, name, trust | Domain |

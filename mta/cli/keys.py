@@ -49,6 +49,17 @@ def list_(org: Org = "default", config: ConfigFile = None, as_json: AsJson = Fal
     print_rows(keys, columns, as_json, empty=f"Organization {org} has no key.")
 
 
+@app.command("rename")
+def rename(key_id: str, name: str, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Give a key another name."""
+    path = f"/operator/keys/{quote(key_id, '')}/rename"
+    key = operate(settings_for(config), lambda daemon: daemon.post(path, {"name": name}))
+    if as_json:
+        print_json(key)
+    else:
+        note(f'Key {key["id"]} is called "{key["name"]}".')
+
+
 @app.command("revoke")
 def revoke(key_id: str, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """End a key at once."""

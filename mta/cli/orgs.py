@@ -1,4 +1,4 @@
-"""`posthouse org`: organizations, each with its own keys, domains, limits and suppressions."""
+"""`posthouse org`: organizations, each with its own keys, domains, limits, usage and suppressions; `posthouse audit`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from mta.cli.client import Json
 from mta.cli.offline import operate
-from mta.cli.options import AsJson, ConfigFile, settings_for
+from mta.cli.options import AsJson, ConfigFile, Limit, Org, settings_for
 from mta.cli.output import note, print_fields, print_json, print_rows
 
 app = typer.Typer(help="Organizations.", no_args_is_help=True)
@@ -48,21 +49,76 @@ def set_(
     review: Annotated[
         Review | None, typer.Option(help="rejected: it may not send; pending: no more than the tier sandbox.")
     ] = None,
+    rename: Annotated[str | None, typer.Option(metavar="NAME", help="Another name.")] = None,
+    allowance: Annotated[
+        str | None, typer.Option(metavar="N", help="Free copies a month; default: the server's setting.")
+    ] = None,
+    price: Annotated[
+        str | None, typer.Option(metavar="CENTS", help="For 1,000 more; default: the server's setting.")
+    ] = None,
+    spend_cap: Annotated[str | None, typer.Option(metavar="CENTS", help="Most that a month may cost, or none.")] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change an organization's tier, limits or review."""
-    body = {"org": name, "tier": tier, "review": review, **_limits(limits)}
+    """Change an organization's name, tier, limits, review or terms of usage."""
+    usage = {
+        term: _number(text, word)
+        for term, text, word in (
+            ("allowance", allowance, "default"),
+            ("price_per_1000_cents", price, "default"),
+            ("cap_cents", spend_cap, "none"),
+        )
+        if text is not None
+    }
+    body = {"org": name, "name": rename, "tier": tier, "review": review, "usage": usage or None, **_limits(limits)}
     org = operate(settings_for(config), lambda daemon: daemon.post("/operator/orgs/change", body))
     if as_json:
         print_json(org)
     else:
         own = org["settings"].get("limits") or {}
         shown = ", ".join(f"{span.removeprefix('per_')}={value}" for span, value in own.items()) or "none"
-        print_fields(
-            {**org, "limits": shown if org["tier"] == "custom" else None, "review": org["settings"].get("review")},
-            ["name", "tier", "limits", "review"],
-        )
+        shown_org = {
+            **org,
+            "limits": shown if org["tier"] == "custom" else None,
+            "review": org["settings"].get("review"),
+            "usage": _facts(org["settings"].get("usage") or {}),
+        }
+        print_fields(shown_org, ["name", "tier", "limits", "review", "usage"])
+
+
+@app.command("delete")
+def delete(name: str, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """End an organization, its keys, webhooks and domains; refused while mail of it waits."""
+    org = operate(settings_for(config), lambda daemon: daemon.post("/operator/orgs/delete", {"org": name}))
+    if as_json:
+        print_json(org)
+    else:
+        note(f'Organization "{org["name"]}" is deleted.')
+
+
+@app.command("usage")
+def usage(
+    name: Annotated[str, typer.Argument()] = "default",
+    period: Annotated[str | None, typer.Option(metavar="MONTH", help="Like 2026-05. Default: this month.")] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """What an organization has sent in a month, and what that costs."""
+    found = operate(settings_for(config), lambda daemon: daemon.get("/operator/usage", org=name, period=period))
+    if as_json:
+        print_json(found)
+    else:
+        shown = {**found, "allowance": "unlimited" if found["allowance"] is None else found["allowance"]}
+        names = ["period", "sent", "allowance", "billable", "price_per_1000_cents", "cap_cents", "projected_cents"]
+        print_fields(shown, names)
+
+
+def audit(org: Org = "default", limit: Limit = 100, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Who did what to an organization, newest first."""
+    entries = operate(settings_for(config), lambda daemon: list(daemon.pages("/operator/audit", limit, org=org)))
+    shown = [{**entry, "details": entry["details"] if as_json else _facts(entry["details"])} for entry in entries]
+    columns = ["created_at", "actor", "action", "resource_id", "details"]
+    print_rows(shown, columns, as_json, empty=f"Nothing is noted of organization {org}.")
 
 
 @app.command("clear")
@@ -79,6 +135,19 @@ def clear(
         print_json(standing)
     else:
         note(f"{domain or name} is {standing['status']}.")
+
+
+def _facts(details: Json) -> str:
+    return ", ".join(f"{name}={value}" for name, value in details.items() if value is not None)
+
+
+def _number(text: str, word: str) -> int | None:
+    """A whole number, or the word that stands for none of one's own."""
+    if text == word:
+        return None
+    if not text.isdecimal() or len(text) > 12:
+        raise typer.BadParameter(f'"{text}" is no number; write 0 or more, or {word}.')
+    return int(text)
 
 
 def _limits(text: str | None) -> dict[str, int]:

@@ -9,6 +9,7 @@ from config.settings import Settings
 from mta.accept.submit import Accept
 from mta.control.analytics import Analytics
 from mta.control.assets import Assets
+from mta.control.audit import Audit
 from mta.control.batches import Batches
 from mta.control.bounces import Bounces
 from mta.control.doctor import Doctor
@@ -31,6 +32,7 @@ from mta.control.streams import Streams
 from mta.control.suppressions import Suppressions
 from mta.control.templates import Templates
 from mta.control.unsubscribes import Unsubscribes
+from mta.control.usage import Usage
 from mta.control.webhook_call import Caller
 from mta.control.webhooks import Webhooks
 from mta.inbound.authenticate import Verifier
@@ -50,6 +52,8 @@ class Control:
     accept: Accept
     authenticator: Authenticator
     organizations: Organizations
+    audit: Audit
+    usage: Usage
     keys: Keys
     domains: Domains
     messages: Messages
@@ -89,7 +93,9 @@ def build(
     return Control(
         accept=accept,
         authenticator=authenticator,
-        organizations=Organizations(database),
+        organizations=Organizations(database, authenticator, settings),
+        audit=Audit(database),
+        usage=Usage(database, settings),
         keys=Keys(database, authenticator),
         domains=Domains(database, resolver, secrets, settings),
         messages=Messages(database, queue),

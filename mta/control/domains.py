@@ -36,7 +36,7 @@ from mta.model import DkimKey, Domain, Page
 from mta.net.dns import Resolver
 from mta.policy import senders
 from mta.protocol.address import AddressError, ascii_domain
-from mta.store import domains, events, organizations
+from mta.store import audit, domains, events, organizations
 from mta.store.database import Database
 from mta.store.secrets import Secrets
 from mta.store.sqlite import Tx
@@ -215,6 +215,7 @@ def _add(tx: Tx, domain: Domain, keys: Sequence[DkimKey]) -> None:
     for key in keys:
         domains.add_key(tx, key)
     _tell(tx, domain, "domain.created", domain.created_at)
+    _note(tx, domain, "created", trusted=domain.trusted)
     if domain.status == VERIFIED:
         _tell(tx, domain, "domain.verified", domain.created_at)
 
@@ -301,6 +302,7 @@ def _rotate(tx: Tx, organization_id: str, id: str, made: Sequence[DkimKey], now:
     never_seen = all(each.get("status") != VERIFIED for each in active)
     if force or (domain.trusted and never_seen):
         rotation.switch(tx, keys, {}, now, force=True)
+    _note(tx, domain, "rotated", force=force)
     return _owned(tx, organization_id, id)
 
 
@@ -312,6 +314,7 @@ def _change(tx: Tx, organization_id: str, id: str, changes: SettingChanges, now:
         known = {name: found for name, found in domain.checks.items() if name not in PATH_CHECKS}
         _set_status(tx, replace(domain, checks=known), domain.status, domain.verified_at)
         domains.check_at(tx, id, now)
+    _note(tx, domain, "changed", **changes)
     return _owned(tx, organization_id, id)
 
 
@@ -332,6 +335,7 @@ def _trust(tx: Tx, organization_id: str, id: str, now: int) -> Found:
         rotation.switch(tx, keys, {}, now, force=True)
     if domain.status != VERIFIED:
         _tell(tx, domain, "domain.verified", now)
+    _note(tx, domain, "trusted")
     return _owned(tx, organization_id, id)
 
 
@@ -340,6 +344,7 @@ def _disable(tx: Tx, organization_id: str, id: str, now: int, reason: str) -> Fo
     if domain.status != DISABLED:
         _set_status(tx, domain, DISABLED, domain.verified_at)
         _tell(tx, domain, "domain.failed", now, status=DISABLED, reason=reason)
+        _note(tx, domain, "disabled")
     return _owned(tx, organization_id, id)
 
 
@@ -351,6 +356,7 @@ def _enable(tx: Tx, organization_id: str, id: str, settings: Settings, now: int)
     status = judge(before, needed_checks(keys, settings), domain.checks)
     _set_status(tx, domain, status, domain.verified_at)
     domains.check_at(tx, id, now)
+    _note(tx, domain, "enabled")
     if status == VERIFIED:
         _tell(tx, domain, "domain.verified", now)
     return _owned(tx, organization_id, id)
@@ -360,6 +366,7 @@ def _delete(tx: Tx, organization_id: str, id: str, now: int) -> Found:
     found = _owned(tx, organization_id, id)
     domains.delete(tx, id, now)
     _tell(tx, found[0], "domain.deleted", now)
+    _note(tx, found[0], "deleted")
     return found
 
 
@@ -384,6 +391,10 @@ def _tell_change(
     elif status == FAILED:
         wrong = {name: checks[name]["said"] for name in needed if _is_bad(checks.get(name))}
         _tell(tx, domain, "domain.failed", now, status=FAILED, reason=" ".join(wrong.values()), checks=sorted(wrong))
+
+
+def _note(tx: Tx, domain: Domain, what: str, **details: Any) -> None:
+    audit.add(tx, domain.organization_id, f"domain.{what}", domain.id, domain=domain.name, **details)
 
 
 def _tell(tx: Tx, domain: Domain, type: str, now: int, **data: Any) -> None:

@@ -16,7 +16,7 @@ from mta.inbound.receive import Arrival, Inbound, Received
 from mta.model import InboundDomain, InboundMessage, Page, Principal
 from mta.net.dns import DnsError, DnsTemporary, Resolver
 from mta.protocol.address import Address, AddressError, parse_address
-from mta.store import bodies, events, inbound
+from mta.store import audit, bodies, events, inbound
 from mta.store.database import Database
 from mta.store.sqlite import Tx
 
@@ -145,6 +145,7 @@ def _add_domain(tx: Tx, made: InboundDomain) -> None:
         raise Conflict(f"{made.name} receives for {whose} organization already.", code="domain_exists", field="domain")
     inbound.add_domain(tx, made)
     _tell(tx, made, "inbound.domain.created", made.created_at)
+    audit.add(tx, made.organization_id, "inbound_domain.created", made.id, domain=made.name)
 
 
 def _owned_domain(tx: Tx, organization_id: str, id: str) -> InboundDomain:
@@ -166,6 +167,7 @@ def _delete_domain(tx: Tx, organization_id: str, id: str, now: int) -> None:
     domain = _owned_domain(tx, organization_id, id)
     inbound.delete_domain(tx, id)
     _tell(tx, domain, "inbound.domain.deleted", now)
+    audit.add(tx, organization_id, "inbound_domain.deleted", id, domain=domain.name)
 
 
 def _tell(tx: Tx, domain: InboundDomain, type: str, now: int) -> None:

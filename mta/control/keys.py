@@ -1,20 +1,21 @@
 """API keys: they open every HTTP surface and are the passwords of SMTP submission.
 
-A secret is `sspat_` (live) or `sspat_test_` (test) and 256 random bits; it is shown once and kept as its first
-characters and its SHA-256. What the prefix says is for people: a key is what its row says.
+A secret is a prefix, eight characters that listings show, and 256 random bits: `sspat_1f3870be_...`. It is shown once
+and kept as what is shown and its SHA-256. The prefix is the surface's own and only for people: every key opens every
+surface, and whether it is a test key is in its row.
 """
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from mta import ids
-from mta.errors import Forbidden, InvalidInput, NotFound
+from mta.errors import Conflict, Forbidden, InvalidInput, NotFound
 from mta.model import ADMIN, ApiKey, Principal
-from mta.store import organizations
+from mta.policy.authentication import secret_hash
+from mta.store import audit, organizations
 from mta.store.database import Database
 from mta.store.sqlite import Tx
 
@@ -46,10 +47,10 @@ SCOPES: Final[Mapping[str, str]] = {
     "usage:write": "set the spend cap",
     ADMIN: "add, change and delete organizations, their keys, tier, limits, review and usage; report bounces by hand",
 }
-LIVE_PREFIX = "sspat_"
-TEST_PREFIX = "sspat_test_"
-SHOWN = 6  # characters of the random part that a listing shows
-MAX_NAME = 100  # characters
+LIVE_PREFIX: Final = "sspat_"
+TEST_PREFIX: Final = "sspat_test_"
+SHOWN_BYTES: Final = 4  # random, in hexadecimal: what a listing shows beside the prefix
+MAX_NAME: Final = 100  # characters
 
 
 class KeyCache(Protocol):
@@ -69,18 +70,20 @@ class Keys:
         name: str,
         scopes: Sequence[str] = ("*",),
         *,
-        test: bool = False,
+        test: bool | None = None,
         expires_at: int | None = None,
         prefix: str | None = None,
+        unique: bool = False,
     ) -> tuple[ApiKey, str]:
         """A new key of the giver's organization and its secret, which nobody can read again.
 
-        It may do no more than its giver: no other scope, and what a test key gives is a test key. Only the operator
-        gives the scope admin. Raises InvalidInput, Forbidden.
+        It may do no more than its giver: no other scope, and what a test key gives is a test key (`test` None: as the
+        giver). Only the operator gives the scope admin. `unique`: no other good key may have the name. Raises
+        InvalidInput, Forbidden, Conflict (`key_exists`).
         """
-        if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
-            raise InvalidInput(f"A key's name has 1 to {MAX_NAME} printable characters.", field="name")
+        _check_name(name)
         _check_scopes(giver, scopes)
+        test = giver.test if test is None else test
         if giver.test and not test:
             raise Forbidden(
                 "A test key makes test keys only; make a live one with a live key.", code="test_key", field="test"
@@ -88,30 +91,49 @@ class Keys:
         now = ids.now_ms()
         if expires_at is not None and expires_at <= now:
             raise InvalidInput("A key cannot expire in the past.", field="expires_at")
-        shown = prefix or (TEST_PREFIX if test else LIVE_PREFIX)
-        secret = shown + secrets.token_urlsafe(32)
+        shown = (prefix or (TEST_PREFIX if test else LIVE_PREFIX)) + secrets.token_hex(SHOWN_BYTES)
+        secret = f"{shown}_{secrets.token_urlsafe(32)}"
         key = ApiKey(
             id=ids.new("key", now),
             organization_id=giver.organization_id,
             name=name,
-            prefix=secret[: len(shown) + SHOWN],
+            prefix=shown,
             scopes=tuple(dict.fromkeys(scopes)),
             test=test,
             created_at=now,
             expires_at=expires_at,
         )
-        await self._database.write(organizations.add_key, key, hashlib.sha256(secret.encode()).hexdigest())
+        await self._database.write(_add, key, secret_hash(secret), unique)
         return key, secret
 
     async def all(self, organization_id: str) -> list[ApiKey]:
         """Newest first, revoked ones too."""
         return await self._database.read(organizations.list_keys, organization_id)
 
+    async def get(self, organization_id: str, id: str) -> ApiKey:
+        """Raises NotFound, for another organization's too."""
+        return await self._database.read(_owned, id, organization_id)
+
+    async def rename(self, id: str, name: str, organization_id: str | None = None) -> ApiKey:
+        """`organization_id` None is the operator. Raises NotFound, InvalidInput."""
+        _check_name(name)
+        return await self._database.write(_rename, id, name, organization_id)
+
     async def revoke(self, id: str, organization_id: str | None = None) -> ApiKey:
         """Ends a key at once; `organization_id` None is the operator. Raises NotFound."""
         key = await self._database.write(_revoke, id, organization_id, ids.now_ms())
         self._cache.revoked(id)
         return key
+
+
+def is_good(key: ApiKey, now: int) -> bool:
+    """Neither revoked nor expired."""
+    return key.revoked_at is None and (key.expires_at is None or key.expires_at > now)
+
+
+def _check_name(name: str) -> None:
+    if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
+        raise InvalidInput(f"A key's name has 1 to {MAX_NAME} printable characters.", field="name")
 
 
 def _check_scopes(giver: Principal, scopes: Sequence[str]) -> None:
@@ -137,11 +159,36 @@ def _check_scopes(giver: Principal, scopes: Sequence[str]) -> None:
         )
 
 
-def _revoke(tx: Tx, id: str, organization_id: str | None, now: int) -> ApiKey:
+def _add(tx: Tx, key: ApiKey, hash: str, unique: bool) -> None:
+    if unique and organizations.key_by_name(tx, key.organization_id, key.name, key.created_at):
+        raise Conflict(
+            f'There is a key "{key.name}" already; choose another name, or revoke that one first.',
+            code="key_exists",
+            field="name",
+        )
+    organizations.add_key(tx, key, hash)
+    details = {"name": key.name, "scopes": key.scopes, "test": key.test, "expires_at": key.expires_at}
+    audit.add(tx, key.organization_id, "key.created", key.id, **details)
+
+
+def _owned(tx: Tx, id: str, organization_id: str | None) -> ApiKey:
     key = organizations.key_by_id(tx, id)
     if key is None or organization_id not in (None, key.organization_id):
         raise NotFound(f"There is no key {id}.")
-    organizations.revoke_key(tx, id, now)
-    revoked = organizations.key_by_id(tx, id)
-    assert revoked is not None
-    return revoked
+    return key
+
+
+def _rename(tx: Tx, id: str, name: str, organization_id: str | None) -> ApiKey:
+    key = _owned(tx, id, organization_id)
+    if name != key.name:
+        organizations.rename_key(tx, id, name)
+        audit.add(tx, key.organization_id, "key.renamed", id, name=name, before=key.name)
+    return _owned(tx, id, organization_id)
+
+
+def _revoke(tx: Tx, id: str, organization_id: str | None, now: int) -> ApiKey:
+    key = _owned(tx, id, organization_id)
+    if key.revoked_at is None:
+        organizations.revoke_key(tx, id, now)
+        audit.add(tx, key.organization_id, "key.revoked", id, name=key.name)
+    return _owned(tx, id, organization_id)

@@ -17,7 +17,7 @@ from mta import ids
 from mta.errors import NotFound, Unavailable
 from mta.model import Event, Page, Principal, Standing
 from mta.policy.reputation import DISABLED, HEALTHY, Judgement, judge
-from mta.store import counters, domains, events, standings
+from mta.store import audit, counters, domains, events, standings
 from mta.store.counters import HOUR_MS
 from mta.store.database import Database
 from mta.store.sqlite import Tx
@@ -164,6 +164,7 @@ def _clear(tx: Tx, organization_id: str, domain: str, now: int) -> Standing:
     if before.status == DISABLED and domain:
         _set_domain(tx, after, None)
     _tell(tx, CLEARED, before, after, now, 0)
+    audit.add(tx, organization_id, "reputation.cleared", organization_id, domain=domain, before=before.status)
     return after
 
 

@@ -1,4 +1,4 @@
-"""What is kept for a time and then forgotten: bodies, events, attempts, idempotency keys, leftovers of the spool.
+"""What is kept for a time and then forgotten: bodies, events, attempts, audit trail, idempotency keys, spool leftovers.
 
 A sweep goes over all of it in small jobs between which the daemon's other writes have their turn. An organization may
 have its own `bodies_days` and `events_days` among its settings.
@@ -18,7 +18,7 @@ from config.settings import Settings
 from mta import ids
 from mta.errors import PosthouseError
 from mta.model import Organization
-from mta.store import backup, idempotency, organizations, retention
+from mta.store import audit, backup, idempotency, organizations, retention
 from mta.store.database import Database
 from mta.store.retention import Aged
 from mta.store.sqlite import Tx
@@ -80,7 +80,7 @@ class Retention:
 
     async def sweep(self) -> dict[str, int]:
         """Everything that is too old by now goes; how many of each kind did."""
-        known = await self._database.read(organizations.listing)
+        known = await self._database.read(organizations.ever)
         kept = self._settings.retention
         bodies = _days(kept.bodies_days, "bodies_days", known)
         events = _days(kept.events_days, "events_days", known)
@@ -88,6 +88,7 @@ class Retention:
             "bodies": await self._aged("bdy", retention.ended_bodies, retention.delete_bodies, bodies, BODIES_STEP),
             "events": await self._events(events, known),
             "attempts": await self._aged("att", retention.old_attempts, retention.delete_attempts, events, STEP),
+            "audit": await self._audit(kept.audit_days),
             "idempotency_keys": await self._keys(kept.idempotency_s * 1000),
             "spool_files": await asyncio.to_thread(_clear, self._settings.data_dir / "spool", self._clock() - SPOOL_MS),
         }
@@ -121,6 +122,12 @@ class Retention:
             while old := await self._database.read(retention.old_events, organization_id, test, before, STEP):
                 await self._database.write(retention.delete_events, old)
                 count += len(old)
+        return count
+
+    async def _audit(self, days: int) -> int:
+        before, count = ids.floor("aud", self._clock() - days * DAY_MS), 0
+        while gone := await self._database.write(audit.purge, before, STEP):
+            count += gone
         return count
 
     async def _keys(self, age_ms: int) -> int:

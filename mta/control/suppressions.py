@@ -12,7 +12,7 @@ from mta import ids
 from mta.errors import InvalidInput, NotFound
 from mta.model import Page, Principal, Suppression
 from mta.protocol.address import AddressError, parse_address
-from mta.store import events, suppressions
+from mta.store import audit, events, suppressions
 from mta.store.database import Database
 from mta.store.sqlite import Tx
 
@@ -117,6 +117,7 @@ def _delete(tx: Tx, principal: Principal, id: str, now: int) -> Suppression:
     found = _owned(tx, principal, id)
     suppressions.delete(tx, id)
     _tell(tx, found, "suppression.deleted", now)
+    audit.add(tx, found.organization_id, "suppression.deleted", id, email=found.email, reason=found.reason)
     return found
 
 

@@ -20,7 +20,7 @@ from mta.model import Page, Principal, Template, TemplateVersion
 from mta.policy import senders, streams
 from mta.protocol.lint import Finding, Mail, lint
 from mta.protocol.mailboxes import Mailbox
-from mta.store import events, templates
+from mta.store import audit, events, templates
 from mta.store.database import Database
 from mta.store.sqlite import Tx
 
@@ -146,6 +146,7 @@ class Templates:
             found = _named(tx, principal.organization_id, key)
             templates.update(tx, replace(found, status=DELETED, updated_at=now))
             _tell(tx, found, "template.deleted", now)
+            audit.add(tx, found.organization_id, "template.deleted", found.id, slug=found.slug)
 
         await self._database.write(delete)
 

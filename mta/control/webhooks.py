@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
+from urllib.parse import urlsplit
 
 from config.settings import Webhooks as WebhookSettings
 from mta import ids
@@ -22,7 +23,7 @@ from mta.net.http import Answer
 from mta.policy import idempotency as keys
 from mta.protocol.web_address import WebAddressError, parse_web_address
 from mta.protocol.webhook_signature import secret_text
-from mta.store import events, idempotency, outbox, webhooks
+from mta.store import audit, events, idempotency, outbox, webhooks
 from mta.store.database import Database
 from mta.store.sqlite import Tx
 
@@ -163,6 +164,7 @@ class Webhooks:
             webhooks.save(tx, after)
             if after != before:
                 tell(tx, after, "webhook.updated", now, url=after.url, status=after.status)
+                _note(tx, after, "changed", status=after.status)
             tx.announce(id)
             return after
 
@@ -175,6 +177,7 @@ class Webhooks:
             webhook = _owned(tx, principal, id)
             webhooks.delete(tx, id)
             tell(tx, webhook, "webhook.deleted", ids.now_ms(), url=webhook.url)
+            _note(tx, webhook, "deleted")
 
         await self._database.write(remove)
         while await self._database.write(outbox.forget, id, 500):  # small jobs: others wait for the writer too
@@ -194,13 +197,14 @@ class Webhooks:
             )
             webhooks.save(tx, after)
             tell(tx, after, "webhook.updated", now, url=after.url, status=after.status, secret_rotated=True)
+            _note(tx, after, "secret_rotated")
             return after
 
         return WithSecret(await self._database.write(change), secret, now + OVERLAP_MS)
 
     async def reveal(self, principal: Principal, id: str) -> WithSecret:
         """The secret that signs now."""
-        webhook, now = await self.get(principal, id), ids.now_ms()
+        webhook, now = await self._database.write(_reveal, principal, id), ids.now_ms()
         found = self._caller.secrets_of(webhook, now)
         return WithSecret(webhook, found[0], webhook.old_secret_until if len(found) > 1 else None)
 
@@ -312,6 +316,19 @@ def _add(tx: Tx, made: Webhook, now: int) -> None:
         raise Conflict(f"There are {MAX_WEBHOOKS} webhooks already; delete one first.", code="too_many_webhooks")
     tell(tx, made, "webhook.created", now, url=made.url)  # before it is there: its own making is no news to it
     webhooks.add(tx, made)
+    _note(tx, made, "created")
+
+
+def _reveal(tx: Tx, principal: Principal, id: str) -> Webhook:
+    webhook = _owned(tx, principal, id)
+    _note(tx, webhook, "secret_revealed")
+    return webhook
+
+
+def _note(tx: Tx, webhook: Webhook, what: str, **details: str) -> None:
+    """Of the URL only the host: the rest may hold a password."""
+    host = urlsplit(webhook.url).hostname
+    audit.add(tx, webhook.organization_id, f"webhook.{what}", webhook.id, host=host, test=webhook.test, **details)
 
 
 def _owned(tx: Tx, principal: Principal, id: str) -> Webhook:

@@ -33,7 +33,17 @@ from mta.model.offers import (
     WebhookAttempt,
     WebhookDelivery,
 )
-from mta.model.parties import ADMIN, ApiKey, DkimKey, Domain, DomainSettings, Organization, Principal, Standing
+from mta.model.parties import (
+    ADMIN,
+    ApiKey,
+    AuditEntry,
+    DkimKey,
+    Domain,
+    DomainSettings,
+    Organization,
+    Principal,
+    Standing,
+)
 from mta.model.returns import Bounce, Event, InboundAttachment, InboundDomain, InboundMessage, Suppression
 
 __all__ = [
@@ -41,6 +51,7 @@ __all__ = [
     "ApiKey",
     "Asset",
     "Attempt",
+    "AuditEntry",
     "Batch",
     "BatchItem",
     "Body",

@@ -49,6 +49,19 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who did what. `actor` is a key's id, "operator" (command line) or "posthouse" (the server itself)."""
+
+    id: str
+    organization_id: str
+    actor: str
+    action: str
+    resource_id: str
+    details: Mapping[str, Any]
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class DomainSettings:
     """What its owner chose for a sending domain.
 

@@ -60,8 +60,8 @@ def count(
     now: int,
     tiers: Tiers,
     slowed: Collection[str] = (),
-) -> None:
-    """Counts these recipients in. Raises LimitReached, and then the transaction takes the count back.
+) -> Used:
+    """Counts these recipients in; what is used with them. Raises LimitReached, and then the transaction takes the count back.
 
     `slowed` names what is throttled: a sending domain, "" for the whole organization.
     """
@@ -69,9 +69,9 @@ def count(
     used = sending.count(tx, organization.id, test, recipients, now)
     _hold(organization, limits, used, recipients, now)
     for scope in sorted(slowed):
-        if scope:
-            used = sending.count(tx, organization.id, test, recipients, now, scope)
-        _hold(organization, throttled(limits, tiers), used, recipients, now, slowed=scope)
+        scoped = sending.count(tx, organization.id, test, recipients, now, scope) if scope else used
+        _hold(organization, throttled(limits, tiers), scoped, recipients, now, slowed=scope)
+    return used
 
 
 def _of_tier(tier: Tier) -> Limits:

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ import apsw
 import structlog
 
 from mta.errors import ConfigError, PosthouseError, StorageFull, Unavailable
-from mta.store.sqlite import Tx, migrate, open_connection
+from mta.store.sqlite import SERVER, Tx, migrate, open_connection
 
 T = TypeVar("T")
 log = structlog.get_logger("store")
@@ -32,7 +33,10 @@ BATCH = 500  # jobs a commit, at most
 CHECKPOINT_PAGES = 2000  # 8 MB of WAL before it is copied into the database
 FLOOR_CHECK_S = 1.0
 
-Job = tuple[Callable[..., Any], tuple[Any, ...], "asyncio.Future[Any] | None"]
+# Who asks for what is written in this context: a key's id, or "operator". The writer is another thread, so every job
+# takes it along.
+ACTOR: ContextVar[str] = ContextVar("actor", default=SERVER)
+Job = tuple[Callable[..., Any], tuple[Any, ...], "asyncio.Future[Any] | None", str]
 
 
 def _unavailable(error: BaseException) -> Unavailable:
@@ -121,12 +125,12 @@ class Database:
         if self._thread is None:
             future.set_exception(Unavailable("The store is closed."))
         else:
-            self._jobs.put((fn, args, future))
+            self._jobs.put((fn, args, future, ACTOR.get()))
         return future
 
     def post(self, fn: Callable[..., Any], *args: Any) -> None:
         """Like `write`, for what nobody waits for: in order with the writes, a failure is logged."""
-        self._jobs.put((fn, args, None))
+        self._jobs.put((fn, args, None, ACTOR.get()))
 
     async def read(self, fn: Callable[..., T], *args: Any) -> T:
         """Runs `fn(tx, *args)` in a reader thread, on one snapshot of the store."""
@@ -197,7 +201,7 @@ class Database:
                     answers = _run_batch(connection, tx, jobs)
                 except Exception as error:
                     log.error("commit failed", error=repr(error), jobs=len(jobs))
-                    answers = [(future, _unavailable(error), True) for _, _, future in jobs]
+                    answers = [(future, _unavailable(error), True) for _, _, future, _ in jobs]
                     connection = self._reopen(connection)
                 assert self._loop is not None
                 try:
@@ -244,7 +248,8 @@ def _run_batch(connection: apsw.Connection, tx: Tx, jobs: list[Job]) -> list[tup
     answers: list[tuple[Any, Any, bool]] = []
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for fn, args, future in jobs:
+        for fn, args, future, actor in jobs:
+            tx.actor = actor
             connection.execute("SAVEPOINT job")
             try:
                 answers.append((future, fn(tx, *args), False))

@@ -11,10 +11,15 @@ from mta.store.sqlite import Row, Tx, from_json, to_json
 
 _ORGANIZATION = "id, name, tier, settings, created_at"
 ADD = "INSERT INTO organizations (id, name, tier, settings, created_at) VALUES (:id, :name, :tier, :settings, :now)"
-BY_ID = f"SELECT {_ORGANIZATION} FROM organizations WHERE id = :id"
+BY_ID = f"SELECT {_ORGANIZATION} FROM organizations WHERE id = :id AND deleted_at IS NULL"
 BY_NAME = f"SELECT {_ORGANIZATION} FROM organizations WHERE name = :name"
-LIST = f"SELECT {_ORGANIZATION} FROM organizations ORDER BY id"
+LIST = f"SELECT {_ORGANIZATION} FROM organizations WHERE deleted_at IS NULL ORDER BY id"
+LIST_EVER = f"SELECT {_ORGANIZATION} FROM organizations ORDER BY id"
+PAGE = f"""
+    SELECT {_ORGANIZATION} FROM organizations WHERE deleted_at IS NULL AND id < :before ORDER BY id DESC LIMIT :limit"""
 UPDATE = "UPDATE organizations SET name = :name, tier = :tier, settings = :settings WHERE id = :id"
+# Its row stays, so that what it sent is forgotten in its time; another may have its name.
+DELETE = "UPDATE organizations SET name = name || ' ' || id, deleted_at = :now WHERE id = :id"
 
 _KEY = "id, organization_id, name, prefix, scopes, test, created_at, expires_at, revoked_at, last_used_at"
 ADD_KEY = """
@@ -23,6 +28,12 @@ ADD_KEY = """
 KEY_BY_HASH = f"SELECT {_KEY} FROM api_keys WHERE hash = :hash"
 KEY_BY_ID = f"SELECT {_KEY} FROM api_keys WHERE id = :id"
 LIST_KEYS = f"SELECT {_KEY} FROM api_keys WHERE organization_id = :organization_id ORDER BY id DESC"
+KEY_BY_NAME = f"""
+    SELECT {_KEY} FROM api_keys
+    WHERE organization_id = :organization_id AND name = :name AND revoked_at IS NULL
+      AND (expires_at IS NULL OR expires_at > :now)
+    ORDER BY id LIMIT 1"""
+RENAME_KEY = "UPDATE api_keys SET name = :name WHERE id = :id"
 REVOKE_KEY = "UPDATE api_keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL"
 TOUCH_KEY = "UPDATE api_keys SET last_used_at = :now WHERE id = :id"
 
@@ -66,8 +77,22 @@ def listing(tx: Tx) -> list[Organization]:
     return [_organization(row) for row in tx.all(LIST)]
 
 
+def ever(tx: Tx) -> list[Organization]:
+    """The deleted ones too."""
+    return [_organization(row) for row in tx.all(LIST_EVER)]
+
+
+def page(tx: Tx, limit: int, before: str = "~") -> list[Organization]:
+    """Newest first."""
+    return [_organization(row) for row in tx.all(PAGE, limit=limit, before=before)]
+
+
 def update(tx: Tx, changed: Organization) -> None:
     tx.run(UPDATE, id=changed.id, name=changed.name, tier=changed.tier, settings=to_json(changed.settings))
+
+
+def delete(tx: Tx, id: str, now: int) -> None:
+    tx.run(DELETE, id=id, now=now)
 
 
 def add_key(tx: Tx, key: ApiKey, hash: str) -> None:
@@ -97,6 +122,16 @@ def key_by_id(tx: Tx, id: str) -> ApiKey | None:
 
 def list_keys(tx: Tx, organization_id: str) -> list[ApiKey]:
     return [_key(row) for row in tx.all(LIST_KEYS, organization_id=organization_id)]
+
+
+def key_by_name(tx: Tx, organization_id: str, name: str, now: int) -> ApiKey | None:
+    """Among the keys that are good."""
+    row = tx.one(KEY_BY_NAME, organization_id=organization_id, name=name, now=now)
+    return _key(row) if row else None
+
+
+def rename_key(tx: Tx, id: str, name: str) -> None:
+    tx.run(RENAME_KEY, id=id, name=name)
 
 
 def revoke_key(tx: Tx, id: str, now: int) -> None:

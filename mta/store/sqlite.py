@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import apsw
 import msgspec
@@ -14,6 +14,7 @@ import structlog
 
 log = structlog.get_logger("store")
 Row = tuple[Any, ...]
+SERVER: Final = "posthouse"  # the actor of what nobody asked for: we ourselves
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
 
@@ -30,11 +31,12 @@ def from_json(text: str) -> Any:
 class Tx:
     """One transaction, as repositories see it: named parameters in, plain tuples out."""
 
-    __slots__ = ("_execute", "announced")
+    __slots__ = ("_execute", "actor", "announced")
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._execute = connection.execute
         self.announced: set[str] = set()
+        self.actor = SERVER  # for whom this is done, as the audit trail names it
 
     def run(self, sql: str, **parameters: Any) -> None:
         """A statement without rows."""

@@ -13,7 +13,7 @@ from mta import ids
 from mta.control import retention
 from mta.control.retention import DAY_MS, Retention
 from mta.model import Attempt, Body, InboundMessage, Organization
-from mta.store import bodies, deliveries, events, inbound, organizations
+from mta.store import audit, bodies, deliveries, events, inbound, organizations
 from mta.store.database import Database
 from mta.store.sqlite import Tx
 from tests.flow.house import House, api, house, smtp
@@ -177,3 +177,18 @@ async def test_a_store_that_was_not_closed_is_checked(tmp_path: Path) -> None:
     damaged[4096:12288] = b"\xff" * 8192
     (tmp_path / "posthouse.sqlite").write_bytes(damaged)
     assert await checking.check() != []
+
+
+async def test_the_audit_trail_is_kept_for_a_year(house: House, settings: Settings) -> None:
+    await house.database.write(lambda tx: audit.add(tx, house.organization.id, "key.created", "key_1"))
+    assert await sweep(house, settings, 364.9) == {}
+    assert await sweep(house, settings, 365.1) == {"audit": 1}
+    assert await house.count("audit") == 0
+
+
+async def test_what_a_deleted_organization_sent_goes_too(house: House, settings: Settings) -> None:
+    await house.message(await sent(house))
+    await end(house, (await house.database.read(lambda tx: tx.all("SELECT id FROM messages")))[0][0])
+    await house.database.write(organizations.delete, house.organization.id, ids.now_ms())
+    assert (await sweep(house, settings, 90.1))["events"] > 0
+    assert await house.count("events") == 0

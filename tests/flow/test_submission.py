@@ -14,6 +14,7 @@ import pytest
 from config.settings import Limits as LimitSettings
 from config.settings import Listener as ListenerSettings
 from config.settings import Settings
+from mta import ids
 from mta.accept.submit import Accept
 from mta.model import DeliveryStatus
 from mta.policy.authentication import Authenticator
@@ -174,6 +175,59 @@ async def test_a_revoked_key_stops_at_the_next_command(house: House, app: Port, 
 
     assert await app.talk(dialogue) in (530, 535)
     assert await house.count("messages") == 0
+
+
+async def test_keys_that_are_not_good_are_told_why(house: House, app: Port) -> None:
+    await house.key("ph_expired", "emails:send", expires_at=1)
+    await house.key("ph_reader", "emails:read")
+    revoked = await house.key("ph_revoked", "emails:send")
+    await house.database.write(organizations.revoke_key, revoked, 1)
+    for key, said in (
+        ("ph_expired", "This API key has expired. Make a new one."),
+        ("ph_revoked", "This API key has been revoked. Make a new one."),
+        ("ph_reader", "This API key may not send: it lacks the scope emails:send."),
+        ("ph_unknown", "There is no such API key. Check that the whole key was copied."),
+    ):
+        with pytest.raises(smtplib.SMTPAuthenticationError) as refusal:
+            await app.send(key=key)
+        assert (refusal.value.smtp_code, refusal.value.smtp_error) == (535, f"5.7.8 {said}".encode())
+
+
+async def test_a_key_that_expires_in_a_session_stops_it(
+    house: House, app: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expires_at = ids.now_ms() + 60_000
+    await house.key("ph_short", "emails:send", expires_at=expires_at)
+
+    def dialogue(client: smtplib.SMTP) -> tuple[int, bytes]:
+        assert client.mail("shop@example.com")[0] == 250
+        monkeypatch.setattr(app.authenticator, "_clock", lambda: expires_at)
+        return client.rcpt("ann@example.org")
+
+    assert await app.talk(dialogue, key="ph_short") == (530, b"5.7.0 This API key has expired. Make a new one.")
+
+
+@pytest.mark.parametrize(
+    ("usage", "said"),
+    [
+        ({"allowance": 1}, "4.7.1 Organization shop has used its 1 free messages of "),
+        (
+            {"allowance": 1, "price_per_1000_cents": 1000, "cap_cents": 0},
+            "4.7.1 Sending of organization shop is paused: at its pace ",
+        ),
+    ],
+)
+async def test_who_may_spend_no_more_is_told_to_come_back(
+    house: House, app: Port, usage: dict[str, int], said: str
+) -> None:
+    changed = replace(house.organization, settings={"usage": usage})
+    await house.database.write(organizations.update, changed)
+    await app.send()
+    code, text = await refused(app)
+    assert code == 452 and text.startswith(said) and text.endswith((".", "lower."))
+    assert await house.count("messages") == 1
+    await house.database.write(organizations.update, house.organization)
+    await app.send()
 
 
 @pytest.mark.parametrize(

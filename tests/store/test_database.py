@@ -13,7 +13,7 @@ from mta.store.sqlite import Tx, migrate, migrations, open_connection
 
 
 def add(tx: Tx, n: int) -> int:
-    tx.run("INSERT INTO organizations VALUES (:id, :id, 'custom', '{}', :n)", id=f"o{n}", n=n)
+    tx.run("INSERT INTO organizations (id, name, tier, created_at) VALUES (:id, :id, 'custom', :n)", id=f"o{n}", n=n)
     return n
 
 

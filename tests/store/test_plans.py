@@ -9,6 +9,7 @@ import pytest
 from mta.lifecycle import settle
 from mta.model import DeliveryStatus, Lane, MessageStatus, Search
 from mta.store import (
+    audit,
     batches,
     bounces,
     counters,
@@ -20,9 +21,11 @@ from mta.store import (
     messages,
     milestones,
     notices,
+    organizations,
     outbox,
     retention,
     search,
+    sending,
     standings,
     streams,
     suppressions,
@@ -32,7 +35,8 @@ from mta.store.database import Database
 from mta.store.sqlite import Row, Tx
 
 LARGE = re.compile(
-    r"SCAN (messages|deliveries|events|attempts|bounces|bodies|batch\w+|streams|suppressions|inbound_\w+|webhook_\w+|before|[mdebi])\b"
+    r"SCAN (messages|deliveries|events|attempts|bounces|bodies|batch\w+|streams|suppressions|inbound_\w+|webhook_\w+"
+    r"|audit|api_keys|sending|before|[mdebi])\b"
     r"(?!.*USING (COVERING )?INDEX)"
 )
 
@@ -103,6 +107,11 @@ QUERIES: list[Callable[[Tx], Any]] = [
     lambda tx: standings.in_force(tx, "o", "d"),
     lambda tx: standings.listing(tx, "o", False, 2),
     lambda tx: webhooks.page(tx, "o", False, 2, "~"),
+    lambda tx: audit.page(tx, "o", 2),
+    lambda tx: audit.purge(tx, "aud_1", 2),
+    lambda tx: organizations.page(tx, 2),
+    lambda tx: organizations.key_by_name(tx, "o", "k", 1),
+    lambda tx: sending.used(tx, "o", False, 1),
     lambda tx: outbox.enqueue(tx, "o", False, "e", "message.sent", ("message", "m"), 1),
     lambda tx: outbox.due(tx, "w", 1, 2),
     lambda tx: outbox.waiting(tx),
