@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """A store of a million messages: how fast lists answer over HTTP, and how the queue fares with all of them waiting.
 
-usage: python bench/million.py [--messages 1000000] [--requests 300] [--keep FOLDER]
+usage: python bench/million.py [--messages 1000000] [--waiting 10] [--requests 300] [--rounds 1] [--keep FOLDER]
 
-Fills a store through SQL, starts the real daemon on it and prints p50 and p99 of each endpoint. A tenth of the messages
-waits for a destination that is down; then mail to a live one is timed from its 202 to the sink's DATA, and the daemon's
+Fills a store through SQL, starts the real daemon on it and prints p50 and p99 of each endpoint. `--waiting` percent of the
+messages wait for a destination that is down; before that, mail to a live one is timed from its 202 to the sink's DATA, and the daemon's
 memory is read. `--keep` names a folder for the store, which is used again the next time.
 """
 
@@ -94,8 +94,8 @@ TALE = ("message.queued", "message.sending", "delivery.delivered", "message.sent
 DIALOGUE = json.dumps([{"command": name, "reply": "250 2.0.0 OK", "ms": 12} for name in ("MAIL", "RCPT", "DOT")])
 
 
-def fill(path: Path, organization: str, count: int) -> list[str]:
-    """`count` messages of the last 30 days; a tenth waits for dead.example. Returns some ids."""
+def fill(path: Path, organization: str, count: int, waiting: int) -> list[str]:
+    """`count` messages of the last 30 days; `waiting` percent wait for dead.example. Returns some ids."""
     connection = open_connection(path)
     migrate(connection)
     connection.execute("PRAGMA synchronous=OFF")
@@ -107,7 +107,7 @@ def fill(path: Path, organization: str, count: int) -> list[str]:
     for start in range(0, count, BATCH):
         connection.execute("BEGIN")
         rows = [
-            row(organization, body, n, now - SPREAD_MS + n * SPREAD_MS // count, now)
+            row(organization, body, n, now - SPREAD_MS + n * SPREAD_MS // count, now, waiting)
             for n in range(start, min(count, start + BATCH))
         ]
         for sql, key in ((MESSAGE, "m"), (DELIVERY, "d"), (ATTEMPT, "a")):
@@ -122,8 +122,8 @@ def fill(path: Path, organization: str, count: int) -> list[str]:
     return sample
 
 
-def row(organization: str, body: str, n: int, at: int, now: int) -> dict[str, Any]:
-    waits = n % 10 == 0
+def row(organization: str, body: str, n: int, at: int, now: int, waiting: int) -> dict[str, Any]:
+    waits = n * 7 % 100 < waiting
     domain, template = f"shop{n % 7}.example", f"tpl_{n % 20}"
     recipient = f"r{n % 50_000}@" + ("dead.example" if waits else f"host{n % 300}.example")
     message, delivery = ids.new("msg", at), ids.new("dlv", at)
@@ -262,20 +262,26 @@ def paths(sample: list[str]) -> Iterator[tuple[str, Any]]:
     yield "reputation", lambda: "/reputation"
 
 
-def measure(port: int, key: str, sample: list[str], requests: int) -> None:
+def measure(port: int, key: str, sample: list[str], requests: int, rounds: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port)
-    print(f"{'endpoint':28} {'p50':>8} {'p99':>8} ms")
-    for name, make in paths(sample):
-        times = []
-        for _ in range(requests):
-            begun = time.perf_counter()
-            connection.request("GET", f"/v1/mail{make()}", headers={"Authorization": f"Bearer {key}"})
-            answer = connection.getresponse()
-            answer.read()
-            times.append((time.perf_counter() - begun) * 1000)
-            assert answer.status == 200, (name, answer.status)
-        times.sort()
-        print(f"{name:28} {statistics.median(times):8.1f} {times[int(len(times) * 0.99)]:8.1f}")
+    headers = {"Authorization": f"Bearer {key}"}
+    best: dict[str, tuple[float, float, float]] = {}
+    for _ in range(rounds):
+        for name, make in paths(sample):
+            times = []
+            for _ in range(requests):
+                begun = time.perf_counter()
+                connection.request("GET", f"/v1/mail{make()}", headers=headers)
+                answer = connection.getresponse()
+                answer.read()
+                times.append((time.perf_counter() - begun) * 1000)
+                assert answer.status == 200, (name, answer.status)
+            times.sort()
+            figures = (times[int(len(times) * 0.99)], statistics.median(times), times[-1])
+            best[name] = min(best.get(name, figures), figures)
+    print(f"load {os.getloadavg()[0]:.1f}; {'endpoint':28} {'p50':>8} {'p99':>8} {'worst':>8} ms")
+    for name, (p99, median, worst) in best.items():
+        print(f"{name:38} {median:8.1f} {p99:8.1f} {worst:8.1f}")
 
 
 def live_mail(daemon: Daemon, key: str, mx: ScriptedMx, count: int) -> None:
@@ -306,6 +312,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--requests", type=int, default=300)
+    parser.add_argument("--waiting", type=int, default=10, help="percent")
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="the lowest p99 of so many counts: for a machine that is shared"
+    )
     parser.add_argument("--keep", type=Path)
     args = parser.parse_args()
     home = args.keep or Path(tempfile.mkdtemp(prefix="posthouse-million-"))
@@ -317,13 +327,15 @@ def main() -> None:
             if not sample_file.exists():
                 daemon.cli("domain", "add", "live.example", "--trust")
                 (organization,) = (json.loads(line)["id"] for line in daemon.cli("org", "list", "--json").splitlines())
-                sample_file.write_text(json.dumps(fill(home / "data/posthouse.sqlite", organization, args.messages)))
+                sample_file.write_text(
+                    json.dumps(fill(home / "data/posthouse.sqlite", organization, args.messages, args.waiting))
+                )
             key = daemon.cli("key", "create", "bench")
             daemon.start()
             try:
                 print("memory a second after the start: {} MB, peak {} MB".format(*after(1, daemon)))
                 live_mail(daemon, key, mx, 100)
-                measure(daemon.http, key, json.loads(sample_file.read_text()), args.requests)
+                measure(daemon.http, key, json.loads(sample_file.read_text()), args.requests, args.rounds)
                 print("memory at the end: {} MB, peak {} MB".format(*daemon.memory_mb()))
             finally:
                 daemon.stop()

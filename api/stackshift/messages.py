@@ -295,8 +295,8 @@ def _attempt(attempt: Attempt) -> AttemptShape:
 
 
 def _dialogue(attempt: Attempt) -> Iterator[tuple[int, LogShape]]:
-    """Each command at the time when it was said."""
-    at = attempt.started_at
+    """Each command at the time when it was said; what opened the connection came before the try."""
+    at = attempt.ended_at - sum(int(entry["ms"]) for entry in attempt.dialogue)
     for entry in attempt.dialogue:
         line = LogShape(
             kind="smtp",

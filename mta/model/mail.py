@@ -228,7 +228,8 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at one delivery. `dialogue` holds each command with its reply and duration in ms."""
+    """One try at one delivery. `dialogue` holds each command with its reply and duration in ms; the first over a
+    connection has the greeting too."""
 
     id: str
     delivery_id: str

@@ -105,14 +105,14 @@ class SmtpConnection:
         except ConnectionTrouble as trouble:
             wire.abort()
             if not client.settled:
-                trouble.recipients = client.recipient_replies
+                trouble.recipients, trouble.dialogue = client.recipient_replies, wire.dialogue()
                 raise
         except BaseException:
             wire.abort()
             raise
         if client.state is State.CLOSED:
             wire.abort()
-        return client.result(dict(wire.durations_ms))
+        return client.result(wire.dialogue())
 
     async def _write_content(self, content: Content) -> None:
         wire, stuffer = self._wire, DotStuffer()
@@ -178,6 +178,10 @@ async def connect(
         await _greeted(wire)
         if policy.mode != "off":
             await _secure(connection, wire, policy)
+    except ConnectionTrouble as trouble:
+        wire.abort()
+        trouble.dialogue = wire.dialogue()
+        raise
     except BaseException:
         wire.abort()
         raise

@@ -15,6 +15,7 @@ from typing import cast
 from mta.protocol.reply import Reply
 from mta.protocol.reply_reader import ProtocolTrouble
 from mta.protocol.smtp_client import SmtpClient, State, Tampering
+from mta.protocol.transaction import Said
 
 MAX_NOTES = 500  # lines of a transcript
 MAX_NOTE = 1000  # characters of one
@@ -41,7 +42,8 @@ class ConnectionTrouble(Exception):
     """A connection that could not be made, broke, fell silent, or spoke no SMTP.
 
     `stage` is what was awaited: connect, banner, ehlo, helo, starttls, tls, mail, rcpt, data, block, dot, rset, quit.
-    `reply` is what the server said, if that is the reason; `recipients` are the replies to RCPT that came before.
+    `reply` is what the server said, if that is the reason; `recipients` are the replies to RCPT that came before, and
+    `dialogue` all that was said since the transaction before.
     """
 
     def __init__(self, stage: str, text: str, reply: Reply | None = None) -> None:
@@ -50,6 +52,7 @@ class ConnectionTrouble(Exception):
         self.text = text
         self.reply = reply
         self.recipients: tuple[Reply, ...] = ()
+        self.dialogue: tuple[Said, ...] = ()
 
 
 class TlsTrouble(ConnectionTrouble):
@@ -69,11 +72,11 @@ class Wire(asyncio.Protocol):
         self.timeouts = timeouts
         self.lost = False
         self._notes: list[tuple[float, str, Reply | bytes | str]] = []
-        self.durations_ms: dict[str, int] = {}
+        self._said: list[Said] = []
         self.transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
-        self._written = self._started
+        self._asked = self._started  # when we wrote last, or the peer answered
         self._greeting = 0  # notes that stay when a transaction begins
         self._trouble: ConnectionTrouble | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -116,13 +119,18 @@ class Wire(asyncio.Protocol):
             del self._notes[self._greeting :]
         else:
             self._greeting = len(self._notes)
-        self.durations_ms.clear()
+
+    def dialogue(self) -> tuple[Said, ...]:
+        """Every reply since this was asked the last time."""
+        said = tuple(self._said)
+        self._said.clear()
+        return said
 
     def flush(self) -> None:
         """Write what the machine has to say, and wait for its answer from now on."""
         data = self.client.to_send()
         if data and self.transport and not self.lost:
-            self._written = self._loop.time()
+            self._asked = self._loop.time()
             self.note(">", data)
             self.transport.write(data)
         if self.client.waiting:
@@ -160,7 +168,7 @@ class Wire(asyncio.Protocol):
         if self.client.state is not State.CONTENT or not self.transport:
             return
         self.client.content_sent()
-        self._written = self._loop.time()
+        self._asked = self._loop.time()
         self.note(">", ".")
         self.transport.write(data)
         self._expect("dot")
@@ -194,7 +202,7 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self._written = self._loop.time()
+        self._asked = self._loop.time()
         self._expect("banner")
 
     def data_received(self, data: bytes) -> None:
@@ -211,9 +219,10 @@ class Wire(asyncio.Protocol):
             return
         if not replies:
             return
-        elapsed = int((self._loop.time() - self._written) * 1000)
+        now = self._loop.time()
         for reply in replies:
-            self.durations_ms[reply.command.lower()] = elapsed
+            self._said.append(Said(reply, int((now - self._asked) * 1000)))
+            self._asked = now
             self.note("<", str(reply))
         self.flush()
         if not client.waiting:

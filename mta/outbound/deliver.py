@@ -6,7 +6,7 @@ a broken connection means is decided in one place, `protocol.outcome`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
@@ -17,9 +17,11 @@ from mta.outbound.sign import BodyGone, NoKey, Prepared, Sender, Signer, Wanted
 from mta.protocol.address import Address
 from mta.protocol.outcome import Kind, Outcome, Trouble, TroubleKind, decide
 from mta.protocol.reply import Reply
+from mta.protocol.transaction import Said
 from mta.protocol.transfer import ConversionError
 from mta.protocol.verdict import BounceType, Rules, classify_reply
 
+MAX_SAID = 1000  # characters of a reply that an attempt keeps
 LOCAL = "local"  # what a reply answers that we made ourselves
 
 _TROUBLES: Final[Mapping[str, TroubleKind]] = {"dns": "dns", "tls": "tls"}
@@ -139,8 +141,8 @@ class SmtpSession:
             outcome = local("bounced", 553, "5.6.7", text, "unknown", "protocol")
             return self._tried(outcome, started, ())
         except ConnectionTrouble as trouble:
-            return self._tried(of_trouble(trouble, self._rules), started, ())
-        return self._tried(_outcome(result, self._rules), started, _dialogue(result))
+            return self._tried(of_trouble(trouble, self._rules), started, told(trouble.dialogue))
+        return self._tried(_outcome(result, self._rules), started, told(result.dialogue))
 
     def _tried(self, outcome: Outcome, started: int, dialogue: tuple[Mapping[str, Any], ...]) -> Tried:
         target, tls = self._connection.target, self._connection.tls
@@ -170,15 +172,11 @@ def _outcome(result: TransactionResult, rules: Rules) -> Outcome:
     if not result.recipients[0].positive:
         return of_reply("rcpt", result.recipients[0], rules)
     assert result.data is not None
-    return of_reply("dot" if "dot" in result.durations_ms else "data", result.data, rules)
+    return of_reply("dot" if result.data.command == "DOT" else "data", result.data, rules)
 
 
-def _dialogue(result: TransactionResult) -> tuple[Mapping[str, Any], ...]:
-    steps: list[tuple[str, Reply | None]] = [("mail", result.mail)]
-    steps += [("rcpt", reply) for reply in result.recipients]
-    steps.append(("dot" if "dot" in result.durations_ms else "data", result.data))
+def told(dialogue: Sequence[Said]) -> tuple[Mapping[str, Any], ...]:
+    """A dialogue as an attempt keeps it."""
     return tuple(
-        {"command": stage.upper(), "reply": str(reply), "ms": result.durations_ms.get(stage, 0)}
-        for stage, reply in steps
-        if reply is not None
+        {"command": each.reply.command, "reply": str(each.reply)[:MAX_SAID], "ms": each.ms} for each in dialogue
     )

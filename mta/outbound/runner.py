@@ -24,7 +24,7 @@ from mta.net.smtp import ConnectionTrouble
 from mta.outbound.capture import CaptureSession
 from mta.outbound.claims import Claims
 from mta.outbound.connector import Connector
-from mta.outbound.deliver import DeliverySession, SmtpSession, Tried, attempt, local, of_trouble
+from mta.outbound.deliver import DeliverySession, SmtpSession, Tried, attempt, local, of_trouble, told
 from mta.outbound.route import NoRoute, Route, Router, RouteUnknown
 from mta.outbound.settling import Settler
 from mta.outbound.sign import Signer
@@ -303,7 +303,7 @@ class Runner:
         now = self._clock()
         log.warning("site backs off", domain=queued.recipient.domain, ms=backoff_ms, error=trouble.text)
         if await self._begin(queued):
-            self._settler.settle_try(queued, Tried(outcome, now, now))
+            self._settler.settle_try(queued, Tried(outcome, now, now, dialogue=told(trouble.dialogue)))
         self.wake()
 
     async def _settle_local(self, queued: Queued, outcome: Outcome) -> None:

@@ -17,13 +17,13 @@ gives, hands what arrives to `receive`, and acts when nothing is `waiting` for a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import Enum, auto
 
 from mta.protocol.reply import Reply, from_lines
 from mta.protocol.reply_reader import ProtocolTrouble, ReplyReader
 from mta.protocol.smtp_features import Features, parse_features
-from mta.protocol.transaction import Transaction, TransactionResult, mail_command, rcpt_command
+from mta.protocol.transaction import Said, Transaction, TransactionResult, mail_command, rcpt_command
 
 
 class Tampering(ProtocolTrouble):
@@ -170,14 +170,14 @@ class SmtpClient:
             return False
         return not self._accepted or (self._data is not None and self._data.code // 100 != 3)
 
-    def result(self, durations_ms: Mapping[str, int] | None = None) -> TransactionResult:
-        """The replies of the transaction, once `settled`, with what the owner measured."""
+    def result(self, dialogue: tuple[Said, ...] = ()) -> TransactionResult:
+        """The replies of the transaction, once `settled`, with the dialogue as the owner measured it."""
         if self._mail is None or not self.settled:
             raise RuntimeError("The transaction has no result yet.")
         if not self._mail.positive:
-            return TransactionResult(self._mail, (), None, durations_ms or {})
+            return TransactionResult(self._mail, (), None, dialogue)
         data = self._data if self._accepted else None
-        return TransactionResult(self._mail, tuple(self._recipients), data, durations_ms or {})
+        return TransactionResult(self._mail, tuple(self._recipients), data, dialogue)
 
     @property
     def recipient_replies(self) -> tuple[Reply, ...]:

@@ -5,8 +5,8 @@ Made by outbound, written by smtp_client as MAIL and RCPT with only those parame
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterable, Callable, Iterable
+from dataclasses import dataclass
 
 from mta.protocol.address import Address
 from mta.protocol.reply import Reply
@@ -51,18 +51,27 @@ class Transaction:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """One reply as it came: `ms` since its command was written, or since the reply before where that came later."""
+
+    reply: Reply
+    ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class TransactionResult:
     """What the server said of one transaction. A recipient's fate is the first refusal among `mail`, its own, `data`.
 
     `recipients` is empty when MAIL was refused, otherwise it has one reply each. `data` answers the final dot, or DATA
     when that was refused; it is None exactly when no recipient was accepted. After a 421 that reply stands for all that
-    was not answered. `durations_ms` is by stage (mail, rcpt, data, dot), from the write to the last reply.
+    was not answered. `dialogue` is every reply since the transaction before, or since connecting: also the greeting, and
+    the one to DATA.
     """
 
     mail: Reply
     recipients: tuple[Reply, ...]
     data: Reply | None
-    durations_ms: Mapping[str, int] = field(default_factory=dict)
+    dialogue: tuple[Said, ...] = ()
 
 
 def mail_command(transaction: Transaction, features: Features) -> str:

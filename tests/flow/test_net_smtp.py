@@ -62,7 +62,9 @@ async def test_messages_over_one_connection(features: tuple[str, ...]) -> None:
             assert (result.mail.code, result.recipients[0].code) == (250, 250)
             assert result.data is not None
             assert str(result.data) == "250 2.0.0 Ok: kept"
-            assert set(result.durations_ms) == {"mail", "rcpt", "data", "dot"}
+            greeting = ["BANNER", "EHLO"] if local == "bob" else []
+            assert [said.reply.command for said in result.dialogue] == [*greeting, "MAIL", "RCPT", "DATA", "DOT"]
+            assert [said.reply.code for said in result.dialogue[-4:]] == [250, 250, 354, 250]
         await connection.quit()
         assert not connection.usable
         assert [(m.sender, m.addresses, m.content) for m in mx.messages] == [
@@ -247,6 +249,8 @@ async def test_a_refused_greeting_says_where(step: str, stage: str, action: Any)
         helo = refused and step == "EHLO" and action.startswith("5")
         assert caught.value.stage == ("helo" if helo else stage)
         assert (str(caught.value.reply) if refused else caught.value.reply) == (action if refused else None)
+        said = [each.reply.command for each in caught.value.dialogue]
+        assert said == ["BANNER", "EHLO", "HELO"][: ("banner", "ehlo", "helo").index(caught.value.stage) + refused]
 
 
 async def test_helo_where_ehlo_is_not_known() -> None:

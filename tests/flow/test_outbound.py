@@ -155,7 +155,10 @@ async def test_a_message_is_signed_and_delivered(world: Make) -> None:
         assert await here.status(message) == "sent"
         assert await here.events(message) == ["message.sending", "delivery.delivered", "message.sent"]
         (attempt,) = await here.database.read(deliveries.attempts, message.id)
-        assert [step["command"] for step in attempt.dialogue] == ["MAIL", "RCPT", "DOT"]
+        steps = [(step["command"], step["reply"].split()[0]) for step in attempt.dialogue]
+        assert steps[:2] == [("BANNER", "220"), ("EHLO", "250")]
+        assert steps[-4:] == [("MAIL", "250"), ("RCPT", "250"), ("DATA", "354"), ("DOT", "250")]
+        assert all(step["ms"] >= 0 for step in attempt.dialogue)
 
 
 async def test_each_signature_verifies_alone(world: Make, database: Database, organization: Organization) -> None:
