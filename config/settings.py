@@ -148,6 +148,7 @@ class Outbound(Section, frozen=True):
     port: Port = 25
     source_addresses: Texts = ()
     capture: Flag = False
+    mta_sts: Flag = True
     connections_start: Count = 5
     connections_cap: Count = 20
     connections_cap_mx: Count = 10

@@ -47,6 +47,7 @@ from mta.outbound.notices import Notices
 from mta.outbound.route import Router
 from mta.outbound.runner import Runner
 from mta.outbound.sign import Signer
+from mta.outbound.sts import StsPolicies
 from mta.policy.authentication import Authenticator
 from mta.protocol import unsubscribe
 from mta.protocol.smtp_events import ServerOptions
@@ -153,10 +154,13 @@ def _parts(settings: Settings, database: Database, secrets: Secrets) -> Parts:
         rset=steps.rset_s,
         quit=steps.quit_s,
     )
+    hooks = settings.webhooks
+    http = HttpClient(resolver, allow_private=hooks.allow_private, timeout_s=hooks.timeout_s)
+    sts = StsPolicies(database, resolver, http) if settings.outbound.mta_sts else None
     runner = Runner(
         database,
         settings,
-        Router(settings.outbound, resolver, own_names),
+        Router(settings.outbound, resolver, own_names, sts=sts),
         Connector(settings.outbound, timeouts, resolver, settings.hostname),
         signer,
         rules,
@@ -164,8 +168,6 @@ def _parts(settings: Settings, database: Database, secrets: Secrets) -> Parts:
     )
     way_out = WayOut(secrets.derive(unsubscribe.KEY), settings.api.public_url, settings.bounce_domain)
     accept = Accept(database, settings, runner.offer, way_out)
-    hooks = settings.webhooks
-    http = HttpClient(resolver, allow_private=hooks.allow_private, timeout_s=hooks.timeout_s)
     caller = Caller(http, secrets, FORMATS)
     control = build(database, accept, authenticator, resolver, secrets, settings, runner, caller)
     notices = Notices(database, settings, runner.offer)

@@ -94,11 +94,11 @@ class HttpClient:
             sentence = f"It answered {status}: redirects are not followed."
         return Answer(status, "status", sentence, text, _since(start), wait)
 
-    async def get(self, url: str, limit: int) -> Fetched:
+    async def get(self, url: str, limit: int, *, redirects: int = MAX_REDIRECTS) -> Fetched:
         """A whole file of at most `limit` bytes, redirects and all within the client's time. Raises FetchError."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                for _ in range(MAX_REDIRECTS + 1):
+                for _ in range(redirects + 1):
                     found = await self._fetch(parse_web_address(url, allow_private=self._allow_private).url, limit)
                     if isinstance(found, Fetched):
                         return found
@@ -107,7 +107,7 @@ class HttpClient:
             raise
         except Exception as error:
             raise FetchError(self._explain(error)[1]) from error
-        raise FetchError(f"It redirects more than {MAX_REDIRECTS} times.")
+        raise FetchError(f"It redirects more than {redirects} times." if redirects else "It redirects.")
 
     async def close(self) -> None:
         if self._session is not None:

@@ -18,6 +18,7 @@ from config.settings import Outbound
 from config.settings import Route as ConfiguredRoute
 from mta.net.dns import DnsTemporary, NoRecords, NoSuchName, Resolver
 from mta.net.tls import TlsMode
+from mta.outbound.sts import StsPolicies
 
 KEEP_S = 60.0  # a route is looked up again after this long; the resolver's own cache obeys the TTLs
 MAX_KEPT = 10_000
@@ -56,8 +57,12 @@ class Router:
         resolver: Resolver,
         own_names: frozenset[str],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        sts: StsPolicies | None = None,
     ) -> None:
+        """`sts` None: no domain can demand TLS of us."""
         self._settings = settings
+        self._sts = sts
         self._resolver = resolver
         self._own_names = own_names
         self._clock = clock
@@ -98,12 +103,26 @@ class Router:
     async def _by_dns(self, domain: str) -> Route:
         if domain.startswith("["):  # an address literal, RFC 5321 §4.1.3
             return self._site((domain,))
+        hosts = await self._hosts(domain)
+        policy = await self._sts.enforced(domain) if self._sts else None
+        if policy is None:
+            return self._site(hosts)
+        named = tuple(host for host in hosts if policy.names(host))
+        if not named:  # not a bounce: either side may have forgotten half of a change (RFC 8461 §5.1)
+            raise RouteUnknown(
+                f"The MTA-STS policy of {domain} names none of its mail hosts ({', '.join(hosts)[:200]}); its owner has "
+                "to correct one of the two."
+            )
+        return self._site(named, tls="verify")
+
+    async def _hosts(self, domain: str) -> tuple[str, ...]:
+        """By preference."""
         try:
             exchanges = await self._resolver.mx(domain)
         except NoSuchName:
             raise NoRoute(550, "5.1.2", f"The domain {domain} does not exist.") from None
         except NoRecords:
-            return self._site((await self._implicit(domain),))
+            return (await self._implicit(domain),)
         except DnsTemporary as error:
             raise RouteUnknown(f"The DNS does not answer for {domain}: {error}") from error
         if all(host == "." for _, host in exchanges):
@@ -116,7 +135,7 @@ class Router:
                     554, "5.4.6", f"Mail for {domain} loops back to this host, which does not receive for it."
                 )
         shuffled = sorted((preference, random.random(), host) for preference, host in exchanges if host != ".")
-        return self._site(tuple(host for _, _, host in shuffled))
+        return tuple(host for _, _, host in shuffled)
 
     async def _implicit(self, domain: str) -> str:
         """No MX: the domain's own address counts as one (RFC 5321 §5.1)."""
@@ -128,12 +147,12 @@ class Router:
             raise RouteUnknown(f"The DNS does not answer for {domain}: {error}") from error
         return domain
 
-    def _site(self, hosts: tuple[str, ...]) -> Route:
+    def _site(self, hosts: tuple[str, ...], tls: TlsMode | None = None) -> Route:
         provider = provider_of(hosts)
         settings = self._settings
         cap = (provider and provider.connections) or settings.connections_cap_mx
         messages = (provider and provider.messages_per_connection) or settings.messages_per_connection
-        tls: TlsMode = provider.tls if provider else "opportunistic"
+        tls = tls or (provider.tls if provider else "opportunistic")
         # All of a provider's customers meet the same machines, whatever each one's MX hosts are called
         name = provider.name if provider else ",".join(sorted(hosts))
         return Route(f"mx:{name}:{tls}", hosts, settings.port, tls, cap, messages)

@@ -325,13 +325,12 @@ class Runner:
         while True:
             self._wake.clear()
             wait_ms = LOOK_AGAIN_MS
-            backing_off = self._back_offs()
+            backing_off, before = self._back_offs(), self._clock()
             try:
                 await self._fill()
-                now = self._clock()
-                due = await self._database.read(deliveries.next_due, now)
+                due = await self._database.read(deliveries.next_due, before)  # also what fell due meanwhile
                 if due is not None:
-                    wait_ms = min(wait_ms, max(50, due - now))
+                    wait_ms = min(wait_ms, max(50, due - self._clock()))
                 # Those that ended meanwhile too: their mail was passed over
                 for until in [*backing_off, *self._back_offs()]:
                     wait_ms = min(wait_ms, max(50, int((until - time.monotonic()) * 1000)))
