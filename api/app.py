@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import mailstack, openapi, resend, stack0, stackshift, unsubscribe
+from api import mailstack, openapi, resend, stack0, stackshift, tracking, unsubscribe
 from api.internal import Internal
 from api.operator import SURFACE as OPERATOR
 from api.ops import Operations
@@ -55,7 +55,7 @@ def create_app(
 
 def surfaces_of(operations: Operations, internal: Internal, with_operator: bool) -> list[Surface]:
     dialects = [stackshift.SURFACE, assets.SURFACE, mailstack.SURFACE, stack0.SURFACE, resend.SURFACE]
-    surfaces = [operations.surface(), *dialects, unsubscribe.SURFACE, internal.surface()]
+    surfaces = [operations.surface(), *dialects, tracking.SURFACE, unsubscribe.SURFACE, internal.surface()]
     return [*surfaces, OPERATOR] if with_operator else surfaces
 
 

@@ -75,8 +75,8 @@ class Routes:
         self.tag = tag
         self.routes: list[Route] = []
 
-    def get(self, path: str, *, scope: str | None = None) -> Callable[[H], H]:
-        return self._add("GET", path, scope, 200, BODY_BYTES)
+    def get(self, path: str, *, scope: str | None = None, status: int = 200) -> Callable[[H], H]:
+        return self._add("GET", path, scope, status, BODY_BYTES)
 
     def post(
         self, path: str, *, scope: str | None = None, status: int = 200, limit: int = BODY_BYTES

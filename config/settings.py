@@ -233,10 +233,14 @@ class Usage(Section, frozen=True):
 
 
 class Tracking(Section, frozen=True):
-    """`[tracking]`: what a new organization tracks."""
+    """`[tracking]`: what is tracked where nobody says otherwise, and what is taken for a program."""
 
     opens: Flag = False
     clicks: Flag = False
+    keep_addresses: Flag = False
+    at_delivery_s: CountOrNone = 2
+    links_at_once_s: Count = 1
+    events_per_recipient: Count = 100
 
 
 class Tier(Section, frozen=True):

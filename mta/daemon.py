@@ -138,7 +138,7 @@ def _parts(settings: Settings, database: Database, secrets: Secrets) -> Parts:
     authenticator = Authenticator(database)
     spool = settings.data_dir / "spool"
     spool.mkdir(exist_ok=True)
-    signer = Signer(database, secrets, settings.bounce_domain, spool)
+    signer = Signer(database, secrets, settings.bounce_domain, spool, settings.api.public_url)
     own_names = frozenset({settings.hostname, settings.bounce_domain})
     steps = settings.timeouts
     timeouts = Timeouts(
@@ -335,6 +335,7 @@ async def serve(settings: Settings, welcome: Welcome | None = None) -> None:
             control.reputation.run(),
             control.exports.run(),
             control.otp.run(),
+            control.tracking.run(),
             retention.run(),
         )
         background = [asyncio.create_task(work) for work in works]

@@ -20,6 +20,7 @@ from api.stackshift import (
     streams,
     suppressions,
     templates,
+    tracking,
     webhooks,
 )
 
@@ -44,6 +45,7 @@ SURFACE = Surface(
         exports.routes,
         otp.routes,
         webhooks.routes,
+        tracking.routes,
         admin.routes,
     ),
     present_error=shapes.error,

@@ -98,14 +98,14 @@ def _domain(view: DomainView) -> DomainShape:
         dmarc_status=view.status("dmarc"),
         return_path_status=view.status("return_path"),
         managed_dns=False,
-        records=[_record(record) for record in view.records],
+        records=[record_shape(record) for record in view.records],
         created_at=moment(domain.created_at),
         verified_at=moment_or_none(domain.verified_at),
         last_checked_at=moment_or_none(domain.last_checked_at),
     )
 
 
-def _record(record: Record) -> RecordShape:
+def record_shape(record: Record) -> RecordShape:
     return RecordShape(
         type=record.type,
         name=record.name,

@@ -5,7 +5,7 @@ here, so that it holds under parallel senders, and the message with all that bel
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from config.settings import Settings
@@ -17,6 +17,7 @@ from mta.errors import NotFound
 from mta.lifecycle.states import roll_up
 from mta.model import (
     DeliveryStatus,
+    Domain,
     Lane,
     Message,
     MessageStatus,
@@ -28,7 +29,7 @@ from mta.model import (
     StreamType,
     Suppression,
 )
-from mta.policy import idempotency, limits, senders, standing, streams, suppression, usage
+from mta.policy import idempotency, limits, senders, standing, streams, suppression, tracking, usage
 from mta.store import bodies, deliveries, events, messages, organizations
 from mta.store import idempotency as keys
 from mta.store.sqlite import Tx
@@ -52,7 +53,10 @@ def enter(tx: Tx, principal: Principal, prepared: Prepared, settings: Settings, 
     again = None if key is None else replayed(tx, principal, key, prepared.fingerprint, settings, prepared.now)
     if again is not None:
         return Entered(again)
-    _check_sender(tx, principal, prepared)
+    domain = _check_sender(tx, principal, prepared)
+    chosen = tracking.resolved(prepared.options, organization, domain, settings.tracking)
+    if chosen is not prepared.options:
+        prepared = replace(prepared, options=chosen)
     if streams.named(tx, organization.id, prepared.options.stream).type is StreamType.BROADCAST:
         prepared = personal(prepared, principal, way_out)
     suppressed = suppression.among(
@@ -102,12 +106,12 @@ def _replay(tx: Tx, message_id: str) -> Accepted:
     return Accepted(message_id, MessageStatus.SCHEDULED if scheduled else MessageStatus.QUEUED, True, refused)
 
 
-def _check_sender(tx: Tx, principal: Principal, prepared: Prepared) -> None:
-    domain = prepared.author[1].domain
-    senders.sending_domain(tx, principal.organization_id, domain)
+def _check_sender(tx: Tx, principal: Principal, prepared: Prepared) -> Domain:
+    found = senders.sending_domain(tx, principal.organization_id, prepared.author[1].domain)
     reverse_path = prepared.submission.reverse_path
-    if reverse_path is not None and reverse_path.domain != domain:
+    if reverse_path is not None and reverse_path.domain != found.name:
         senders.check_reverse_path(tx, principal.organization_id, reverse_path.domain)
+    return found
 
 
 def _store(
@@ -240,6 +244,8 @@ def _queued(made: Message, recipient: Recipient, prepared: Prepared, settings: S
         simulation=chosen.simulation,
         stream=made.stream,
         template_id=chosen.template_id or "",
+        track_opens=chosen.track_opens is True,
+        track_clicks=chosen.track_clicks is True,
         body=prepared.body,
     )
 

@@ -31,6 +31,7 @@ from mta.control.scheduled import Scheduled
 from mta.control.streams import Streams
 from mta.control.suppressions import Suppressions
 from mta.control.templates import Templates
+from mta.control.tracking import Tracking
 from mta.control.unsubscribes import Unsubscribes
 from mta.control.usage import Usage
 from mta.control.webhook_call import Caller
@@ -78,6 +79,7 @@ class Control:
     exports: Exports
     resend: Resend
     webhooks: Webhooks
+    tracking: Tracking
 
 
 def build(
@@ -120,6 +122,7 @@ def build(
         exports=Exports(database, settings),
         resend=Resend(database, accept, settings),
         webhooks=Webhooks(database, caller, settings.webhooks),
+        tracking=Tracking(database, secrets, settings),
     )
 
 

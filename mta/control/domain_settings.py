@@ -15,6 +15,7 @@ class SettingChanges(TypedDict, total=False):
 
     mail_from: str
     tracking_host: str
+    tracking_enabled: bool
     track_opens: bool | None
     track_clicks: bool | None
     require_tls: bool

@@ -58,6 +58,8 @@ async def inspect(
         "dmarc": look.dmarc,
     }
     for check, record in records.items():
+        if check == "tracking":
+            checks[check] = lambda record=record: look.tracking(record)  # type: ignore[misc]
         if check.startswith("dkim/"):
             checks[check] = lambda record=record: look.dkim(record)  # type: ignore[misc]
     findings = await asyncio.gather(*(_certain(ask) for ask in checks.values()))
@@ -180,6 +182,25 @@ class _Look:
             return finding(FAILED, said, aliases)
         records = records_of(self.domain, (), self.settings)
         return await self.absent(next(record for record in records if record.check == "return_path"))
+
+    async def tracking(self, record: Record) -> Finding:
+        """By a CNAME, or where a panel flattens it, by the same addresses."""
+        seen = {"host": record.name}
+        aliases = await self.records(record.name, "CNAME")
+        if aliases:
+            leads = aliases[0] == record.value
+            said = "Tracked links use it." if leads else f"It leads to {aliases[0]}; it must lead to {record.value}."
+            return finding(VERIFIED if leads else FAILED, said, aliases) | seen
+        found = [address for kind in ("A", "AAAA") for address in await self.records(record.name, kind)]
+        if not found:
+            return await self.absent(record) | seen
+        ours = [address for kind in ("A", "AAAA") for address in await self.records(record.value, kind)]
+        if set(found) <= set(ours):
+            return finding(VERIFIED, "It has this server's addresses: tracked links use it.", found) | seen
+        return (
+            finding(FAILED, f"Its addresses are not those of {record.value}: publish the record as shown.", found)
+            | seen
+        )
 
     async def spf(self) -> Finding:
         """RFC 7208 evaluated as a receiver would, with the return path and each address that we send from."""

@@ -201,6 +201,8 @@ def _raw(tx: Tx, message: Message) -> tuple[bytes, bytes | None, list[bytes], in
         raise NotFound(
             f"Message {message.id} carries a one-time code; what it says is never shown.", code="content_hidden"
         )
+    if captured and captured[0][3] is not None:
+        chunks = [captured[0][3]]
     return body.head, captured[0][2] if captured else None, chunks, message.size
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from config.settings import Settings
 from mta.model import DkimKey, Domain
@@ -54,6 +55,7 @@ def records_of(domain: Domain, keys: Sequence[DkimKey], settings: Settings) -> l
         *_dkim(domain, keys, settings),
         *_return_path(domain, settings),
         _dmarc(domain, settings),
+        *_tracking(domain, settings),
     ]
     made.sort(key=lambda record: not record.required)
     return [_with_finding(record, domain.checks) for record in made]
@@ -99,6 +101,12 @@ def bounce_target(domain: Domain, zone: str) -> str:
 def bounce_hosts(settings: Settings) -> tuple[str, ...]:
     """The names under which this server takes bounces; the first is the one to publish."""
     return settings.hostname.lower(), (settings.bounce_domain or settings.hostname).lower()
+
+
+def link_target(settings: Settings) -> str:
+    """Where a host of tracked links leads: to this server's public address, by name."""
+    host = (urlsplit(settings.api.public_url).hostname or "").rstrip(".")
+    return host if "." in host and not host.rpartition(".")[2].isdigit() else settings.hostname.lower()
 
 
 def spf_value(settings: Settings) -> str:
@@ -175,9 +183,17 @@ def _dmarc(domain: Domain, settings: Settings) -> Record:
     return Record("dmarc", "DMARC", "TXT", f"_dmarc.{domain.name}", "v=DMARC1; p=none", required, text)
 
 
+def _tracking(domain: Domain, settings: Settings) -> list[Record]:
+    host = domain.settings.tracking_host
+    if not host:
+        return []
+    text = "Puts your own name into tracked links; until it is found they lead through the server's."
+    return [Record("tracking", "tracked links", "CNAME", host, link_target(settings), False, text)]
+
+
 def _with_finding(record: Record, checks: Checks) -> Record:
     finding = checks.get(record.check)
-    if not finding:
+    if not finding or finding.get("host", record.name) != record.name:
         return record
     return replace(
         record,

@@ -89,6 +89,9 @@ class Retention:
             "events": await self._events(events, known),
             "attempts": await self._aged("att", retention.old_attempts, retention.delete_attempts, events, STEP),
             "audit": await self._audit(kept.audit_days),
+            "engagements": await self._aged(
+                "dlv", retention.old_engagements, retention.delete_engagements, events, STEP
+            ),
             "idempotency_keys": await self._keys(kept.idempotency_s * 1000),
             "spool_files": await asyncio.to_thread(_clear, self._settings.data_dir / "spool", self._clock() - SPOOL_MS),
         }

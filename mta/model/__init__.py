@@ -44,7 +44,16 @@ from mta.model.parties import (
     Principal,
     Standing,
 )
-from mta.model.returns import Bounce, Event, InboundAttachment, InboundDomain, InboundMessage, Suppression
+from mta.model.returns import (
+    Bounce,
+    Engagement,
+    Event,
+    FollowedLink,
+    InboundAttachment,
+    InboundDomain,
+    InboundMessage,
+    Suppression,
+)
 
 __all__ = [
     "ADMIN",
@@ -61,8 +70,10 @@ __all__ = [
     "DkimKey",
     "Domain",
     "DomainSettings",
+    "Engagement",
     "Event",
     "Export",
+    "FollowedLink",
     "InboundAttachment",
     "InboundDomain",
     "InboundMessage",

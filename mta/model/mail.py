@@ -83,7 +83,7 @@ class Options:
     tags: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
-    track_opens: bool | None = None  # None: as the stream or organization says
+    track_opens: bool | None = None  # None: as the stream, domain or organization says
     track_clicks: bool | None = None
     simulation: str | None = None
     scheduled_at: int | None = None
@@ -223,6 +223,8 @@ class Queued:
     simulation: str | None
     stream: str
     template_id: str = ""
+    track_opens: bool = False
+    track_clicks: bool = False
     body: Body | None = None
 
 

@@ -71,6 +71,7 @@ class DomainSettings:
 
     mail_from: str = "bounce"
     tracking_host: str = ""
+    tracking_enabled: bool = True  # False: its host is kept, and links are the server's
     track_opens: bool | None = None
     track_clicks: bool | None = None
     require_tls: bool = False
@@ -91,6 +92,18 @@ class Domain:
     verified_at: int | None
     last_checked_at: int | None
     settings: DomainSettings = DomainSettings()
+
+    @property
+    def link_host(self) -> str:
+        """The host of its tracked links: its own where the DNS has shown that it leads to us, else "", the server's."""
+        settings = self.settings
+        seen = self.checks.get("tracking", {})
+        ours = (
+            settings.tracking_enabled
+            and seen.get("status") == "verified"
+            and seen.get("host") == settings.tracking_host
+        )
+        return settings.tracking_host if ours else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,3 +102,37 @@ class InboundMessage:
     authentication: Mapping[str, Any]
     size: int
     created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Engagement:
+    """What one recipient did with their copy. `automated_*` were programs; `first_*` and `opens`, `clicks` are a person's.
+
+    `events` counts those that were told, `last_*` is what the next judgement needs.
+    """
+
+    delivery_id: str
+    message_id: str
+    organization_id: str
+    delivered_at: int | None = None
+    opens: int = 0
+    automated_opens: int = 0
+    first_open_at: int | None = None
+    clicks: int = 0
+    automated_clicks: int = 0
+    first_click_at: int | None = None
+    last_at: int = 0
+    last_click_at: int | None = None
+    last_url: str = ""
+    events: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedLink:
+    """One link over all recipients of a message: people's clicks, how many people, programs' clicks, the first of all."""
+
+    url: str
+    clicks: int
+    people: int
+    automated_clicks: int
+    first_at: int

@@ -19,6 +19,7 @@ from mta.store.database import Database
 HOST = "capture.invalid"
 REFUSED = Reply(550, "No such user here (simulated).", "5.1.1", "RCPT")
 LATER = Reply(451, "Try again later (simulated).", "4.3.0", "RCPT")
+MAX_BODY = 2 * 1024 * 1024  # bytes of a body that is not the stored one; of a larger one the stored is shown
 TAKEN = Reply(250, "Captured instead of sent.", "2.0.0", "DATA")
 
 
@@ -46,8 +47,15 @@ class CaptureSession:
             reply, stage = LATER, "rcpt"
         if reply is TAKEN:
             path = f"<{reverse_path or ''}>"
+            own = prepared.body if prepared.body is not None and prepared.body.size <= MAX_BODY else None
             await self._database.write(
-                deliveries.add_capture, queued.delivery_id, queued.message_id, path, prepared.head, started
+                deliveries.add_capture,
+                queued.delivery_id,
+                queued.message_id,
+                path,
+                prepared.head,
+                started,
+                own.read(0, own.size) if own else None,
             )
         dialogue = ({"command": stage.upper(), "reply": str(reply), "ms": 0},)
         return Tried(of_reply(stage, reply, self._rules), started, now_ms(), HOST, dialogue=dialogue)

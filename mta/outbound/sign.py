@@ -1,7 +1,8 @@
 """The last look at the bytes: re-encode for what the peer offers, sign, hand out as chunks.
 
 Stands between an open connection and MAIL, so that a rotated key takes effect in the queue. What is signed is made once
-for all recipients with the same bytes: the signature covers content, not the envelope.
+for all recipients with the same bytes: the signature covers content, not the envelope. A tracked message has other
+bytes for each (`own_copy`).
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mta.ids import now_ms
 from mta.model import Body, DkimKey, Queued
+from mta.outbound.own_copy import OwnCopies
+from mta.protocol import tracking
 from mta.protocol.dkim import BodyDigest, SigningKey, sign
 from mta.protocol.dkim import load as load_key
 from mta.protocol.encoding import to_seven_bit
@@ -48,31 +51,40 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A message ready for the wire. `content` makes its chunks anew for each transaction; `head` is as sent."""
+    """A message ready for the wire. `content` makes its chunks anew for each transaction; `head` is as sent.
+
+    `body` is there where it is not the stored one: re-encoded, or the recipient's own.
+    """
 
     head: bytes
     size: int
     eight_bit: bool
     smtputf8: bool
     content: Callable[[], Iterator[bytes] | AsyncIterator[bytes]]
+    body: Spool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """What delivery knows of a sending domain; `return_path` is where its bounces go."""
+    """What delivery knows of a sending domain; `return_path` is where its bounces go, `tracking_url` where its links."""
 
     keys: tuple[SigningKey, ...]
     return_path: str
+    tracking_url: str = ""
     require_tls: bool = False
 
 
 class Signer:
     """Prepares messages. Signs in two threads: RSA takes 0.7 ms and lets the interpreter go meanwhile."""
 
-    def __init__(self, database: Database, secrets: Secrets, bounce_domain: str, spool_dir: Path) -> None:
+    def __init__(
+        self, database: Database, secrets: Secrets, bounce_domain: str, spool_dir: Path, public_url: str
+    ) -> None:
         self._database = database
         self._secrets = secrets
         self._bounce_domain = bounce_domain
+        self._public_url = public_url.rstrip("/")
+        self._own_copies = OwnCopies(secrets.derive(tracking.KEY), public_url)
         self._spool_dir = spool_dir
         self._threads = ThreadPoolExecutor(2, "sign")
         self._senders: dict[tuple[str, str], tuple[int, Sender]] = {}
@@ -87,12 +99,13 @@ class Signer:
         now = now_ms()
         if kept and kept[0] > now:
             return kept[1]
-        rows, return_path, require_tls = await self._database.read(_facts, organization_id, domain)
+        rows, return_path, require_tls, host = await self._database.read(_facts, organization_id, domain)
         keys = tuple(
             SigningKey(row.domain, row.selector, load_key(self._secrets.open(row.sealed, f"dkim/{row.id}")))
             for row in rows
         )
-        found = Sender(keys, return_path or self._bounce_domain, require_tls)
+        url = tracking.base_url(self._public_url, host)
+        found = Sender(keys, return_path or self._bounce_domain, url, require_tls)
         self._senders[organization_id, domain] = (now + KEPT_KEYS_S * 1000, found)
         return found
 
@@ -105,8 +118,13 @@ class Signer:
         if not sender.keys:
             raise NoKey(f"{queued.sender_domain} has no DKIM key.")
         body = queued.body or await self._body(queued.body_id)
-        plain = body.head.isascii()
-        fits = body.longest_line <= MAX_LINE and (peer.eight_bit or not body.eight_bit) and (peer.smtputf8 or plain)
+        if (queued.track_opens or queued.track_clicks) and not self._own_copies.none_in(body):
+            spool = await self._spool(body)
+            loop = asyncio.get_running_loop()
+            own = await loop.run_in_executor(self._threads, self._sign_own, queued, body, sender, peer, spool)
+            if own is not None:
+                return own
+        fits = _fits(body, peer)
         key = (queued.body_id, fits, tuple(key.selector for key in sender.keys))
         task = self._signed.get(key)
         if task is None or (task.done() and not task.cancelled() and task.exception() is not None):
@@ -162,6 +180,33 @@ class Signer:
             n += 1
         return spool
 
+    def _sign_own(self, queued: Queued, body: Body, sender: Sender, peer: Wanted, plain: Spool) -> Prepared | None:
+        """In a thread: the recipient's own body into a second spool, digest, signature. None: nothing to track."""
+        own, digest = Spool(self._spool_dir), BodyDigest()
+        with plain:
+            chunks = self._own_copies.chunks(queued, body, sender.tracking_url, plain)
+            if chunks is None:
+                return None
+            for chunk in chunks:
+                own.write(chunk)
+                digest.update(chunk)
+        mine = replace(
+            body,
+            size=digest.size,
+            body_hash=digest.digest(),
+            eight_bit=digest.eight_bit,
+            longest_line=digest.longest_line,
+        )
+        if not _fits(mine, peer):
+            return self._sign_encoded(mine, sender.keys, own)
+        head = sign(body.head, mine.body_hash, sender.keys, now_ms() // 1000) + body.head
+
+        def content() -> Iterator[bytes]:
+            yield head + b"\r\n"
+            yield from own.chunks()
+
+        return Prepared(head, len(head) + 2 + own.size, mine.eight_bit, not head.isascii(), content, own)
+
     def _sign_encoded(self, body: Body, keys: tuple[SigningKey, ...], plain: Spool) -> Prepared:
         """In a thread: 7-bit form into a second spool, digest, signature."""
         encoded, digest = Spool(self._spool_dir), BodyDigest()
@@ -176,14 +221,21 @@ class Signer:
             yield signed + b"\r\n"
             yield from encoded.chunks()
 
-        return Prepared(signed, len(signed) + 2 + encoded.size, False, not signed.isascii(), content)
+        return Prepared(signed, len(signed) + 2 + encoded.size, False, not signed.isascii(), content, encoded)
 
 
-def _facts(tx: Tx, organization_id: str, name: str) -> tuple[list[DkimKey], str | None, bool]:
+def _fits(body: Body, peer: Wanted) -> bool:
+    """The peer takes it as it is."""
+    plain = body.head.isascii()
+    return body.longest_line <= MAX_LINE and (peer.eight_bit or not body.eight_bit) and (peer.smtputf8 or plain)
+
+
+def _facts(tx: Tx, organization_id: str, name: str) -> tuple[list[DkimKey], str | None, bool, str]:
     """Of a deleted domain too, while its mail is in the queue; but its records may be gone, and its return path."""
     keys = domains.signing_keys(tx, organization_id, name)
     found = domains.by_name(tx, organization_id, name)
     verified = found is not None and found.checks.get("return_path", {}).get("status") == "verified"
     path = f"{found.settings.mail_from}.{name}" if found is not None and verified else None
     last = found or domains.last_deleted(tx, organization_id, name)
-    return keys, path, last is not None and last.settings.require_tls
+    host = found.link_host if found is not None else ""
+    return keys, path, last is not None and last.settings.require_tls, host

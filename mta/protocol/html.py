@@ -1,6 +1,6 @@
 """HTML as a flat run of tags and texts, read in linear time whatever the input; and the text that stands for it.
 
-Used where mail is written (the text part of a template, `lint`), never to decide what is safe to show. Hand-made because
+Used where mail is written (the text part of a template, `lint`, tracked links), never to decide what is safe to show. Hand-made because
 the standard library's parser takes quadratic time on unfinished markup (60 KB of `<!--`: 1.5 s) and raises on some.
 The states follow the tokenizer of the HTML standard (§13.2.5) as far as mail needs them.
 """
@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import unescape
+from html.entities import html5
 from typing import Final
 
 VOID: Final = frozenset("area base br col embed hr img input link meta param source track wbr".split())  # noqa: SIM905
@@ -18,20 +19,27 @@ _RAW: Final = frozenset("script style title textarea xmp iframe noembed noframes
 _CLOSED_BY_NEXT: Final = frozenset(
     "p li dt dd td th tr thead tbody tfoot option".split()  # noqa: SIM905
 )  # their end tags may be left out
-_NAME = re.compile(r"[A-Za-z][^\s/>\0]*")
-_ATTRIBUTE_NAME = re.compile(r"[^\s/>=][^\s/>=]*")
-_SPACES = re.compile(r"[\s/]*")
-_UNQUOTED = re.compile(r"[^\s>]*")
+# White space of markup is that of ASCII, whatever else a charset calls so.
+_NAME = re.compile(r"[A-Za-z][^\s/>\0]*", re.ASCII)
+_ATTRIBUTE_NAME = re.compile(r"[^\s/>=][^\s/>=]*", re.ASCII)
+_SPACES = re.compile(r"[\s/]*", re.ASCII)
+_UNQUOTED = re.compile(r"[^\s>]*", re.ASCII)
+_CONDITION_END = re.compile(r"\]>|-->")
+_REFERENCE = re.compile(r"&(?:#[0-9]+;?|#[xX][0-9A-Fa-f]+;?|([A-Za-z][A-Za-z0-9]*)(;|=)?)")
 
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A start tag, or with `end` an end tag. Names are lower case, values decoded; `at` is its offset."""
+    """A start tag, or with `end` an end tag. Names are lower case, values decoded; `at` is its offset.
+
+    `spans` says where each attribute's value stands in the source, without its quotes.
+    """
 
     name: str
     at: int
     end: bool = False
     attributes: dict[str, str] = field(default_factory=dict)
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +54,11 @@ class Text:
 Token = Tag | Text
 
 
-def tokens(html: str) -> Iterator[Token]:
-    """Every tag and text, in order; comments, declarations and what is unfinished at the end are left out."""
+def tokens(html: str, *, conditional: bool = False) -> Iterator[Token]:
+    """Every tag and text, in order; comments, declarations and what is unfinished at the end are left out.
+
+    With `conditional` what stands in `<!--[if mso]>` comments is read too: Outlook shows it.
+    """
     at, size, lower = 0, len(html), html.lower()
     if len(lower) != size:  # a character whose lower case is longer: offsets would differ
         lower = html
@@ -59,6 +70,10 @@ def tokens(html: str) -> Iterator[Token]:
             yield Text(unescape(html[at:start]), at)
         if start == size:
             return
+        if conditional and html.startswith("<!--[if", start):
+            opened = _CONDITION_END.search(html, start)
+            at = opened.end() if opened else size
+            continue
         found, at = _markup(html, start)
         if found is None:
             continue
@@ -84,10 +99,12 @@ def _markup(html: str, at: int) -> tuple[Token | None, int]:
         if end:
             return None, _after(html, ">", at)  # §13.2.5.7: a bogus comment
         return Text("<", at), at + 1
-    attributes, after = _attributes(html, name.end())
+    attributes: dict[str, str] = {}
+    spans: dict[str, tuple[int, int]] = {}
+    after = _attributes(html, name.end(), attributes, spans)
     if after is None:
         return None, len(html)
-    return Tag(name[0].lower(), at, end, attributes), after
+    return Tag(name[0].lower(), at, end, attributes, spans), after
 
 
 def _after(html: str, mark: str, at: int) -> int:
@@ -95,41 +112,58 @@ def _after(html: str, mark: str, at: int) -> int:
     return len(html) if found < 0 else found + len(mark)
 
 
-def _attributes(html: str, at: int) -> tuple[dict[str, str], int | None]:
-    """The attributes from `at` to the tag's `>`, and the offset after it; None where the tag has no end."""
-    found: dict[str, str] = {}
+def _attributes(html: str, at: int, found: dict[str, str], spans: dict[str, tuple[int, int]]) -> int | None:
+    """Reads the attributes from `at` to the tag's `>`; the offset after it, None where the tag has no end."""
     while True:
         at = _SPACES.match(html, at).end()  # type: ignore[union-attr] # it matches the empty string
         if at >= len(html):
-            return found, None
+            return None
         if html[at] == ">":
-            return found, at + 1
+            return at + 1
         name = _ATTRIBUTE_NAME.match(html, at)
         if name is None:  # a stray =
             at += 1
             continue
-        value, after = _value(html, name.end())
+        start, stop, after = _value(html, name.end())
         if after is None:
-            return found, None
-        found.setdefault(name[0].lower(), value)
+            return None
+        key = name[0].lower()
+        if key not in found:  # of several, the first counts (§13.2.5.33)
+            found[key] = attribute_value(html[start:stop])
+            spans[key] = (start, stop)
         at = after
 
 
-_EQUALS = re.compile(r"\s*=\s*")
+_EQUALS = re.compile(r"\s*=\s*", re.ASCII)
 
 
-def _value(html: str, at: int) -> tuple[str, int | None]:
+def _value(html: str, at: int) -> tuple[int, int, int | None]:
+    """Start and end of an attribute's value, and the offset after it; the last None where its quote stays open."""
     equals = _EQUALS.match(html, at)
     if equals is None:
-        return "", at
+        return at, at, at
     at = equals.end()
     quote = html[at : at + 1]
     if quote in ('"', "'") and quote:
         close = html.find(quote, at + 1)
-        return ("", None) if close < 0 else (unescape(html[at + 1 : close]), close + 1)
+        return (at, at, None) if close < 0 else (at + 1, close, close + 1)
     bare = _UNQUOTED.match(html, at)
     assert bare is not None
-    return unescape(bare[0]), bare.end()
+    return at, bare.end(), bare.end()
+
+
+def attribute_value(raw: str) -> str:
+    """An attribute's value as it is meant: `?a=1&copy=2` holds no copyright sign there (§13.2.5.73)."""
+    return _REFERENCE.sub(_reference, raw) if "&" in raw else raw
+
+
+def _reference(found: re.Match[str]) -> str:
+    name, after = found[1], found[2]
+    if name is None:
+        return unescape(found[0])
+    if after == ";":
+        return html5.get(f"{name};", found[0])
+    return html5.get(name, found[0]) if after is None else found[0]
 
 
 def depth(html: str) -> int:

@@ -41,7 +41,7 @@ class Part:
     """One entity: its header fields in order (unfolded, undecoded), its own body, and the parts inside it.
 
     `parts` is empty unless this is a multipart or a message; of messages within messages, only the outermost has its
-    `body` beside its parts. `truncated` (on the outermost part) tells that a bound was reached.
+    `body` beside its parts, which begins at `at`. `truncated` (on the outermost part) tells that a bound was reached.
     """
 
     headers: list[tuple[str, str]]
@@ -50,6 +50,7 @@ class Part:
     body: bytes = b""
     parts: list[Part] = field(default_factory=list)
     truncated: bool = False
+    at: int = 0
 
     def header(self, name: str) -> str:
         """The first field of that name with its encoded words decoded, "" where there is none."""
@@ -144,6 +145,7 @@ class _Reader:
             outer = any(each.part.content_type in _MESSAGE_TYPES for each in self.stack)
             if not opened.part.parts or (opened.part.content_type in _MESSAGE_TYPES and not outer):
                 opened.part.body = self.data[opened.start : max(stop, opened.start)]
+                opened.part.at = opened.start
 
 
 def parse_parts(data: bytes, limit: int = MAX_READ) -> Part:

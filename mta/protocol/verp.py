@@ -26,7 +26,7 @@ def encode(delivery_id: str, key: bytes, day: int) -> str:
 
     Raises ValueError for an id that is none of ours.
     """
-    payload = _number(delivery_id).to_bytes(16, "big") + (day & 0xFFFF).to_bytes(2, "big")
+    payload = number_of(delivery_id).to_bytes(16, "big") + (day & 0xFFFF).to_bytes(2, "big")
     token = base64.b32encode(payload + _hash(payload, key)).decode("ascii")
     return PREFIX + token.lower()
 
@@ -46,11 +46,16 @@ def decode(local_part: str, keys: Sequence[bytes], today: int) -> str | None:
     age = (today - int.from_bytes(payload[16:], "big")) & 0xFFFF
     if age > VALID_DAYS and age != 0xFFFF:  # made "tomorrow": two hosts' clocks around midnight
         return None
-    number = int.from_bytes(payload[:16], "big")
+    return delivery_of(int.from_bytes(payload[:16], "big"))
+
+
+def delivery_of(number: int) -> str:
+    """The delivery id that `number_of` gave the number of."""
     return _ID_PREFIX + "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 
-def _number(delivery_id: str) -> int:
+def number_of(delivery_id: str) -> int:
+    """The 128 bits of a delivery's id. Raises ValueError for an id that is none of ours."""
     letters = delivery_id.removeprefix(_ID_PREFIX)
     if not delivery_id.startswith(_ID_PREFIX) or len(letters) != 26:
         raise ValueError(f"{delivery_id!r} is not the id of a delivery.")

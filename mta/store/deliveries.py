@@ -77,9 +77,9 @@ ATTEMPTS = """
     FROM attempts WHERE message_id = :message_id AND id > :after ORDER BY id LIMIT :limit"""
 
 ADD_CAPTURE = """
-    INSERT INTO captures (delivery_id, message_id, reverse_path, head, created_at)
-    VALUES (:delivery_id, :message_id, :reverse_path, :head, :now) ON CONFLICT (delivery_id) DO NOTHING"""
-CAPTURES = "SELECT delivery_id, reverse_path, head, created_at FROM captures WHERE message_id = :message_id ORDER BY delivery_id"
+    INSERT INTO captures (delivery_id, message_id, reverse_path, head, body, created_at)
+    VALUES (:delivery_id, :message_id, :reverse_path, :head, :body, :now) ON CONFLICT (delivery_id) DO NOTHING"""
+CAPTURES = "SELECT delivery_id, reverse_path, head, body, created_at FROM captures WHERE message_id = :message_id ORDER BY delivery_id"
 
 
 def delivery(row: Row) -> Delivery:
@@ -127,6 +127,8 @@ def queued(row: Row) -> Queued:
         simulation=options.get("simulation"),
         stream=row[16],
         template_id=options.get("template_id") or "",
+        track_opens=options.get("track_opens") is True,
+        track_clicks=options.get("track_clicks") is True,
     )
 
 
@@ -264,12 +266,23 @@ def attempts(tx: Tx, message_id: str, after: str = "", limit: int = 1000) -> lis
     ]
 
 
-def add_capture(tx: Tx, delivery_id: str, message_id: str, reverse_path: str, head: bytes, now: int) -> None:
-    tx.run(ADD_CAPTURE, delivery_id=delivery_id, message_id=message_id, reverse_path=reverse_path, head=head, now=now)
+def add_capture(
+    tx: Tx, delivery_id: str, message_id: str, reverse_path: str, head: bytes, now: int, body: bytes | None = None
+) -> None:
+    """`body` is the recipient's own, where it has one."""
+    tx.run(
+        ADD_CAPTURE,
+        delivery_id=delivery_id,
+        message_id=message_id,
+        reverse_path=reverse_path,
+        head=head,
+        body=body,
+        now=now,
+    )
 
 
 def captures(tx: Tx, message_id: str) -> Sequence[tuple[Any, ...]]:
-    """What was captured of a message: (delivery id, reverse-path, header block as sent, time)."""
+    """What was captured of a message: (delivery id, reverse-path, header block as sent, body where it is its own, time)."""
     return tx.all(CAPTURES, message_id=message_id)
 
 

@@ -13,21 +13,23 @@ TYPES: Final = (
     "type IN ('delivery.delivered', 'message.bounced', 'message.complained', 'message.opened', 'message.clicked', "
     "'message.unsubscribed')"
 )
+# What a program opened or followed is no milestone. In JSON no other text can look like this.
+PEOPLE: Final = """data NOT LIKE '%"automated":true%'"""
 
 
 def _first(type: str) -> str:
     return f"""(
         SELECT created_at FROM events
-        WHERE message_id = :id AND {TYPES} AND type = '{type}'
+        WHERE message_id = :id AND {TYPES} AND type = '{type}' AND {PEOPLE}
         ORDER BY id LIMIT 1)"""
 
 
 FIRSTS = "SELECT " + ", ".join(map(_first, re.findall("'(.+?)'", TYPES)))  # in the order of `Milestones`
 # The roll-ups `sent` and `deferred` repeat what a recipient's event has just said.
-LAST = """
+LAST = f"""
     SELECT type, created_at FROM events
     WHERE message_id = :id AND resource_type = 'message'
-      AND type NOT IN ('message.sent', 'message.deferred')
+      AND type NOT IN ('message.sent', 'message.deferred') AND {PEOPLE}
     ORDER BY id DESC LIMIT 1"""
 
 

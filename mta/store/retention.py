@@ -32,6 +32,11 @@ DELETE_EVENT = "DELETE FROM events WHERE id = :id"
 OLD_ATTEMPTS = """
     SELECT id, organization_id, ended_at FROM attempts WHERE id > :after AND id < :before ORDER BY id LIMIT :limit"""
 DELETE_ATTEMPT = "DELETE FROM attempts WHERE id = :id"
+OLD_ENGAGEMENTS = """
+    SELECT delivery_id, organization_id, last_at FROM engagements
+    WHERE delivery_id > :after AND delivery_id < :before ORDER BY delivery_id LIMIT :limit"""
+DELETE_ENGAGEMENT = "DELETE FROM engagements WHERE delivery_id = :id"
+DELETE_LINKS = "DELETE FROM followed_links WHERE delivery_id = :id"
 
 Aged = tuple[str, str | None, int]  # id, organization, when it ended
 
@@ -69,3 +74,14 @@ def old_attempts(tx: Tx, after: str, before: str, limit: int) -> list[Aged]:
 def delete_attempts(tx: Tx, ids: Sequence[str]) -> None:
     for id in ids:
         tx.run(DELETE_ATTEMPT, id=id)
+
+
+def old_engagements(tx: Tx, after: str, before: str, limit: int) -> list[Aged]:
+    """Engagements of deliveries between two ids, in the order of these."""
+    return [(row[0], row[1], row[2]) for row in tx.all(OLD_ENGAGEMENTS, after=after, before=before, limit=limit)]
+
+
+def delete_engagements(tx: Tx, ids: Sequence[str]) -> None:
+    for id in ids:
+        tx.run(DELETE_ENGAGEMENT, id=id)
+        tx.run(DELETE_LINKS, id=id)

@@ -269,7 +269,7 @@ async def test_return_path_and_tracked_links_need_two_names(house: House) -> Non
 
 @pytest.fixture
 async def signer(house: House, tmp_path: Path) -> AsyncIterator[Signer]:
-    made = Signer(house.database, Secrets(bytes(32)), "mail.posthouse.test", tmp_path)
+    made = Signer(house.database, Secrets(bytes(32)), "mail.posthouse.test", tmp_path, house.settings.api.public_url)
     yield made
     await made.close()
 

@@ -11,7 +11,7 @@ from mta import ids
 from mta.control.otp import Wanted
 from mta.control.rendering import Source
 from mta.model import Principal
-from mta.protocol import unsubscribe, verp
+from mta.protocol import tracking, unsubscribe, verp
 from mta.protocol.address import parse_address
 from mta.store.secrets import Secrets
 from tests.api.conftest import House
@@ -21,8 +21,8 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True)
 class Things:
-    """Ids, but for the last ones: the one attachment of the inbound message, the token of an unsubscribe link,
-    and the return path of the message's delivery (its local part)."""
+    """Ids, but for the last ones: the one attachment of the inbound message, the tokens of an unsubscribe link, a
+    pixel and a tracked link, and the return path of the message's delivery (its local part)."""
 
     organization: str
     key: str
@@ -43,6 +43,8 @@ class Things:
     webhook_delivery: str
     attachment: str
     unsubscribe_token: str
+    pixel: str
+    link: str
     return_path: str
 
     def by_prefix(self) -> dict[str, str]:
@@ -56,6 +58,7 @@ RESOURCES: dict[str, dict[str, str]] = {
     "StackShift Mail": {
         "/messages": "message",
         "/domains": "domain",
+        "/tracking/domains": "domain",
         "/events": "event",
         "/scheduled": "scheduled",
         "/batches": "batch",
@@ -73,7 +76,9 @@ RESOURCES: dict[str, dict[str, str]] = {
     "Stack0": {"": "message", "/emails": "message"},
 }
 # What stands in a path for something else than the thing itself.
-PARTS = {"version_id": "version", "attachment_id": "attachment", "token": "unsubscribe_token"}
+PARTS = {"version_id": "version", "attachment_id": "attachment", "token": "unsubscribe_token"} | {
+    name: name for name in ("pixel", "link")
+}
 
 
 def field_of(surface: Surface, route: Route, parameter: str) -> str:
@@ -104,6 +109,7 @@ async def things_of(house: House) -> Things:
     event = (await house.control.events.page(owner, limit=1)).items[0].id
     link = unsubscribe.Subscription(house.organization_id, False, "broadcast", "bob@example.org", message)
     (sent,) = await house.control.webhooks.replay(owner, hook, [event], None)
+    key = Secrets(bytes(32)).derive(tracking.KEY)
     return Things(
         organization=house.organization_id,
         key=(await house.control.keys.create(owner, "more"))[0].id,
@@ -126,5 +132,7 @@ async def things_of(house: House) -> Things:
         return_path=verp.encode(
             house.offered[0].delivery_id, Secrets(bytes(32)).derive("verp"), ids.now_ms() // DAY_MS
         ),
+        pixel=tracking.encode(tracking.Hit(house.offered[0].delivery_id, ""), key),
+        link=tracking.encode(tracking.Hit(house.offered[0].delivery_id, "https://example.com/"), key),
         unsubscribe_token=unsubscribe.encode(link, Secrets(bytes(32)).derive(unsubscribe.KEY)),
     )

@@ -120,7 +120,7 @@ def world(database: Database, organization: Organization, secrets: Secrets, tmp_
                 warmup=warmup,
             )
             resolver = Resolver([dns.server])
-            signer = Signer(database, secrets, settings.bounce_domain, tmp_path)
+            signer = Signer(database, secrets, settings.bounce_domain, tmp_path, "https://mail.example.net")
             names = frozenset({settings.hostname})
             connector = Connector(settings.outbound, Timeouts(connect=2, banner=2, dot=2), resolver, settings.hostname)
             router = Router(settings.outbound, resolver, names)
@@ -405,5 +405,5 @@ async def test_captured_mail_never_reaches_the_wire(world: Make) -> None:
         message = await here.accept("bob@example.net")
         await here.settled(message, "delivered")
         assert not mx.connections
-        ((_, path, head, _),) = await here.database.read(deliveries.captures, message.id)
+        ((_, path, head, _, _),) = await here.database.read(deliveries.captures, message.id)
         assert path.endswith("@bounce.example.org>") and head.startswith(b"DKIM-Signature")
