@@ -12,7 +12,7 @@ from typing import Final
 from starlette.responses import Response
 
 from api.ops import PLAIN_ERROR, plain_error
-from api.pages import page
+from api.pages import Page, page
 from api.routing import Call, Routes, Surface
 from mta.control.tracking import Visitor
 from mta.errors import NotFound
@@ -35,13 +35,13 @@ async def opened(call: Call, pixel: str) -> Response:
 
 
 @routes.get("/c/{link}", status=302)
-async def clicked(call: Call, link: str) -> Response:
+async def clicked(call: Call, link: str) -> Page:
     """A link: 302 to where its author meant it to lead; a page, 404, for a token that is not ours."""
     try:
         url = call.control.tracking.visit(link, _visitor(call), pixel=False)
     except NotFound as error:
         return page("Unknown link", error.message, status=404)
-    return Response(status_code=302, headers={"location": location(url), "x-robots-tag": "noindex"})
+    return Page("", 302, {"location": location(url), "x-robots-tag": "noindex"})
 
 
 def _visitor(call: Call) -> Visitor | None:
