@@ -41,12 +41,26 @@ def mailbox(given: str | Named, field: str) -> Mailbox:
     return found[0]
 
 
+def with_name(given: str | Named, name: str | None, field: str) -> str | Named:
+    """The same address, shown by that name where there is one. Raises InvalidInput."""
+    return given if name is None else Named(str(mailbox(given, field)[1]), name)
+
+
 def key_of(text: str, field: str) -> str:
     """An address as filters compare it. Raises InvalidInput."""
     try:
         return parse_address(text.strip()).key
     except AddressError as error:
         raise InvalidInput(f"{field}: {error}", code="invalid_address", field=field) from error
+
+
+def parted(text: str) -> tuple[str, str]:
+    """Name and address of one that a message was stored with (`Message.sender`, `to` ...), whose name is as people read
+    it, without quotes."""
+    if text.endswith(">") and " <" in text:
+        name, _, address = text[:-1].rpartition(" <")
+        return name, address
+    return "", text
 
 
 def unique(*lists: tuple[Mailbox, ...]) -> tuple[Address, ...]:

@@ -92,7 +92,7 @@ class _Nowhere:
 
 def _mounted(surface: Surface, path: str) -> int:
     """How much of the path the surface's mounts cover."""
-    return max(len(mount) if path.startswith(f"{mount}/") else -1 for mount in surface.mounts)
+    return max(len(mount) if f"{path}/".startswith(f"{mount}/") else -1 for mount in surface.mounts)
 
 
 class _SecurityHeaders:

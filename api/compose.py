@@ -97,6 +97,8 @@ async def send(call: Call, letter: Letter) -> Accepted:
 async def submission_of(call: Call, letter: Letter) -> Submission:
     """Raises NotFound, Conflict, InvalidInput, or Unprocessable (`template_variables_missing`)."""
     asked = fingerprint(letter) if _changes(letter) else None
+    if letter.template is None and letter.subject is None:
+        raise InvalidInput("A message needs a subject.", field="subject")
     letter, template_id = await _filled(call, letter)
     if letter.html is None and letter.text is None:
         raise InvalidInput("A message needs html or text.", code="content_missing", field="text")
@@ -199,6 +201,8 @@ async def _filled(call: Call, letter: Letter) -> tuple[Letter, str | None]:
     """With its words made, and the id of the template that they come from."""
     templates, filling = call.control.templates, letter.template
     if filling is not None:
+        if letter.html is not None or letter.text is not None:
+            raise InvalidInput("A message has words of its own or a template's, not both.", code="content_conflict")
         ready = await templates.render(
             call.principal, filling.template, filling.data, filling.version_id, subject=letter.subject
         )

@@ -6,8 +6,9 @@ from typing import Any
 
 from msgspec import field
 
+from api.event_data import event_data
 from api.routing import Call, Routes
-from api.stackshift.names import EVENTS, event_data, event_name, filtered_types, resource_of, resources
+from api.stackshift.names import EVENTS, event_name, filtered_types, resource_of, resources
 from api.stackshift.shapes import Listed, Paging, Shape
 from api.times import instant, moment
 from mta.model import Event

@@ -7,16 +7,16 @@ from typing import Any
 
 from msgspec import field
 
-from api.addresses import key_of
+from api.addresses import key_of, parted
 from api.compose import idempotency_header
+from api.event_data import event_data
 from api.routing import Call, Routes
-from api.stackshift.names import event_data, event_label, event_name
+from api.stackshift.names import event_label, event_name
 from api.stackshift.send import Sent, sent
 from api.stackshift.shapes import MESSAGE_STATUS, RECIPIENT_STATUS, Listed, Paging, Shape, statuses
 from api.times import moment, moment_or_none
 from mta.control.messages import MessageView
 from mta.model import Attempt, Bounce, Delivery, Event, Message
-from mta.protocol.mailboxes import parse_mailboxes
 
 routes = Routes("messages")
 
@@ -254,10 +254,10 @@ def _message(view: MessageView) -> MessageShape:
 def _types(message: Message) -> dict[str, str]:
     """How each address is named in the message; who is in To is in no other list."""
     hidden = dict.fromkeys((address.lower() for address in message.bcc), "bcc")
-    copies = dict.fromkeys((address.key for text in message.cc for _, address in parse_mailboxes(text).mailboxes), "cc")
+    copies = dict.fromkeys((parted(text)[1].lower() for text in message.cc), "cc")
     if not copies:
         return hidden
-    shown = dict.fromkeys((address.key for text in message.to for _, address in parse_mailboxes(text).mailboxes), "to")
+    shown = dict.fromkeys((parted(text)[1].lower() for text in message.to), "to")
     return {**hidden, **copies, **shown}
 
 

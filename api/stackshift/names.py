@@ -1,4 +1,4 @@
-"""The one table between our event types and StackShift's names, and how an event's data looks there.
+"""The one table between our event types and StackShift's names.
 
 What the table does not hold still has a name: `mail.` and ours. One name may stand for several of ours (a scheduled
 message is `queued` there), and one of ours may be asked for by two names (`sent` and its newer `mta_accepted`).
@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-from api.times import moment
 from mta.errors import InvalidInput
-from mta.model import Event
 
 # Ours -> (StackShift's name, what a person reads in a timeline).
 EVENTS: Final[Mapping[str, tuple[str, str]]] = {
@@ -73,7 +71,6 @@ EVENTS: Final[Mapping[str, tuple[str, str]]] = {
 }
 ALIASES: Final[Mapping[str, str]] = {"mail.message.mta_accepted": "mail.message.sent"}  # newer clients' word
 _DERIVED = re.compile(r"mail\.([a-z]+(?:[._][a-z]+)+)")
-_WORD_START = re.compile(r"_([a-z0-9])")
 
 
 def event_name(type: str) -> str:
@@ -118,19 +115,3 @@ def filtered_types(name: str) -> tuple[str, ...]:
     if name not in ALIASES and name not in known_names() and (derived := _DERIVED.fullmatch(name)):
         return (derived[1], derived[1].replace("canceled", "cancelled"))
     return event_types(name)
-
-
-def event_data(event: Event) -> dict[str, Any]:
-    """What the event carries: its recipient and its facts, in camelCase, times in RFC 3339. Never a body or a code."""
-    data = {"recipient": event.recipient} if event.recipient else {}
-    return data | {_camel(name): _shown(name, value) for name, value in event.data.items()}
-
-
-def _camel(name: str) -> str:
-    return _WORD_START.sub(lambda found: found[1].upper(), name)
-
-
-def _shown(name: str, value: Any) -> Any:
-    if name.endswith("_at") and isinstance(value, int):
-        return moment(value)
-    return value

@@ -17,7 +17,7 @@ from mta.errors import InvalidInput, TooLarge, Unavailable
 from mta.model import Body, Options, Recipient, Source
 from mta.policy import idempotency
 from mta.protocol.dkim import BodyDigest
-from mta.protocol.headers import MAX_HEAD, HeaderError, Headers, address_list, parse, split_head
+from mta.protocol.headers import MAX_HEAD, HeaderError, Headers, address_list, decode, parse, split_head
 from mta.protocol.hygiene import LoopError, submission_hygiene
 from mta.protocol.mailboxes import Mailbox
 from mta.protocol.mime import Draft, build
@@ -159,7 +159,7 @@ def _shown(headers: Headers, name: str) -> list[Mailbox]:
 def _text(mailbox: Mailbox) -> str:
     """For people: a display name stays readable, never encoded."""
     display, address = mailbox
-    return f"{display} <{address}>" if display else str(address)
+    return f"{decode(display)} <{address}>" if display else str(address)
 
 
 def _hidden(recipients: Iterable[Recipient], shown: Iterable[Mailbox]) -> tuple[str, ...]:

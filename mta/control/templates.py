@@ -14,26 +14,28 @@ from typing import Any, Final, TypedDict, TypeVar
 
 from mta import ids
 from mta.control import rendering
+from mta.control.diagnostics import findings_of
 from mta.control.rendering import Rendered, Source
 from mta.errors import Conflict, InvalidInput, NotFound, Unprocessable
 from mta.model import Page, Principal, Template, TemplateVersion
 from mta.policy import senders, streams
-from mta.protocol.lint import Finding, Mail, lint
+from mta.protocol.lint import Finding
 from mta.protocol.mailboxes import Mailbox
 from mta.store import audit, events, templates
 from mta.store.database import Database
 from mta.store.sqlite import Tx
 
 T = TypeVar("T")
-ACTIVE, ARCHIVED, DELETED = "active", "archived", "deleted"
-STATUSES: Final = (ACTIVE, ARCHIVED, DELETED)
+ACTIVE, DRAFT, ARCHIVED, DELETED = "active", "draft", "archived", "deleted"
+STATUSES: Final = (ACTIVE, DRAFT, ARCHIVED, DELETED)
 SHOWN_VERSIONS: Final = 50  # with a template; more are pages of their own
+_WAY_OUT: Final = {DRAFT: "it is published", ARCHIVED: "its status is active again"}
 _SLUG = re.compile(r"(?!tpl_)[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateView:
-    """A template with its active version, and where it was asked for alone with its newest versions."""
+    """A template with its active version and its newest ones: in a list the newest alone."""
 
     template: Template
     active: TemplateVersion
@@ -69,13 +71,23 @@ class Templates:
         self._threads = ThreadPoolExecutor(2, "render")
 
     async def create(
-        self, principal: Principal, *, name: str, slug: str, source: Source, description: str = ""
+        self,
+        principal: Principal,
+        *,
+        name: str,
+        source: Source,
+        slug: str | None = None,
+        description: str = "",
+        draft: bool = False,
     ) -> TemplateView:
-        """Raises InvalidInput, or Conflict (`template_exists`) where the slug is taken."""
+        """A draft is not sent before it is published; without a slug, one is made of the id.
+
+        Raises InvalidInput, or Conflict (`template_exists`) where the slug is taken.
+        """
         now = self._clock()
-        made = Template(
-            ids.new("tpl", now), principal.organization_id, slug, name.strip(), description, ACTIVE, "", now, now
-        )
+        id, status = ids.new("tpl", now), DRAFT if draft else ACTIVE
+        slug = id.replace("_", "-") if slug is None else slug
+        made = Template(id, principal.organization_id, slug, name.strip(), description, status, "", now, now)
         _check(made)
         version = self._version(made.id, 1, source, await self._run(rendering.check, source))
         made = replace(made, active_version_id=version.id)
@@ -104,7 +116,7 @@ class Templates:
                 status=status,
                 search=search,
             )
-            return [TemplateView(each, _active(tx, each)) for each in found]
+            return [TemplateView(each, _active(tx, each), tuple(templates.versions(tx, each.id, 1))) for each in found]
 
         found = await self._database.read(read)
         return Page(tuple(found[:limit]), found[limit - 1].template.id if len(found) > limit else None)
@@ -119,16 +131,18 @@ class Templates:
         return await self._about(principal, key, read)
 
     async def update(self, principal: Principal, key: str, changes: Changes, *, activate: bool = True) -> TemplateView:
-        """A change of subject, html or text is a new version, active at once unless `activate` is False.
+        """A change of subject, html or text is a new version, active at once; with `activate` False it goes on from the
+        newest version and waits to be published.
 
         Raises InvalidInput, or Conflict where the slug is taken or somebody else changed it at the same moment.
         """
         before = await self.get(principal, key)
-        source = replace(_source(before.active), **_of(changes, ("subject", "html", "text")))
+        words = _source(before.active if activate else before.versions[0])
+        source = replace(words, **_of(changes, ("subject", "html", "text")))
         changed = replace(before.template, **_of(changes, ("name", "slug", "description", "status")))
         _check(changed)
         version = None
-        if source != _source(before.active):
+        if source != words:
             number = before.versions[0].number + 1
             version = self._version(changed.id, number, source, await self._run(rendering.check, source))
             if activate:
@@ -181,6 +195,21 @@ class Templates:
         await self._database.write(activate)
         return await self.get(principal, key)
 
+    async def publish(self, principal: Principal, key: str) -> TemplateView:
+        """Mail is made of its newest version from now on."""
+        now = self._clock()
+
+        def publish(tx: Tx) -> None:
+            found = _named(tx, principal.organization_id, key)
+            newest = templates.versions(tx, found.id, 1)[0]
+            published = replace(found, active_version_id=newest.id, status=ACTIVE)
+            if published != found:
+                templates.update(tx, replace(published, updated_at=now))
+                _tell(tx, found, "template.updated", now, version_id=newest.id, changed=_differing(found, published))
+
+        await self._database.write(publish)
+        return await self.get(principal, key)
+
     async def preview(
         self, principal: Principal, key: str, data: Mapping[str, Any], version_id: str | None = None
     ) -> Rendered:
@@ -202,7 +231,7 @@ class Templates:
         template, version = await self._source_of(principal, key, version_id)
         if template.status != ACTIVE:
             raise Conflict(
-                f"Template {template.slug} is {template.status}; set its status to active to send it.",
+                f"Template {template.slug} is {template.status}: it cannot be sent until {_WAY_OUT[template.status]}.",
                 code=f"template_{template.status}",
             )
         source = _source(version) if subject is None else replace(_source(version), subject=subject)
@@ -235,8 +264,14 @@ class Templates:
     ) -> tuple[Finding, ...]:
         """What is wrong with it, the worst first; `stream` is the one that it will be sent through."""
         _, version = await self._source_of(principal, key, version_id)
+        return await self.diagnose_words(principal, _source(version), data, stream)
+
+    async def diagnose_words(
+        self, principal: Principal, source: Source, data: Mapping[str, Any] | None, stream: str = "transactional"
+    ) -> tuple[Finding, ...]:
+        """The same of words that are no template's; `data` None: they have no variables."""
         through = await self._database.read(streams.named, principal.organization_id, stream)
-        return await self._run(_diagnose, version, data, through.type.value)
+        return await self._run(findings_of, source, data, through.type.value)
 
     async def tell_test_sent(
         self, principal: Principal, key: str, message_id: str, version_id: str | None = None
@@ -304,8 +339,8 @@ def _check(template: Template) -> None:
         raise InvalidInput("A template's name has 1 to 200 characters.", field="name")
     if len(template.description) > 2000:
         raise InvalidInput("A template's description has at most 2000 characters.", field="description")
-    if template.status not in (ACTIVE, ARCHIVED):
-        raise InvalidInput('The status is "active" or "archived"; DELETE deletes a template.', field="status")
+    if template.status not in (ACTIVE, DRAFT, ARCHIVED):
+        raise InvalidInput('The status is "active", "draft" or "archived"; DELETE deletes it.', field="status")
 
 
 def _named(tx: Tx, organization_id: str, key: str) -> Template:
@@ -353,41 +388,14 @@ def _update(tx: Tx, before: TemplateView, changed: Template, version: TemplateVe
         templates.add_version(tx, version)
         _tell(tx, changed, "template.version.created", changed.updated_at, version_id=version.id, number=version.number)
     templates.update(tx, changed)
+    _tell(tx, changed, "template.updated", changed.updated_at, changed=_differing(before.template, changed))
+
+
+def _differing(before: Template, after: Template) -> list[str]:
     names = ("name", "slug", "description", "status", "active_version_id")
-    differing = [name for name in names if getattr(changed, name) != getattr(before.template, name)]
-    _tell(tx, changed, "template.updated", changed.updated_at, changed=differing)
+    return [name for name in names if getattr(after, name) != getattr(before, name)]
 
 
 def _tell(tx: Tx, template: Template, type: str, now: int, **data: Any) -> None:
     data = {"slug": template.slug, **data}
     events.add(tx, template.organization_id, type, "template", template.id, data=data, at=now)
-
-
-def _diagnose(version: TemplateVersion, data: Mapping[str, Any], stream: str) -> tuple[Finding, ...]:
-    mail = rendering.render(_source(version), data)
-    findings = [
-        Finding(
-            "variable_missing",
-            "error",
-            "data",
-            f"The data lacks {name}.",
-            "Give it a value, or a default in the template: {{ name | default: 'friend' }}.",
-        )
-        for name in mail.missing
-    ]
-    roots = {re.split(r"[.\[]", name, maxsplit=1)[0] for name in version.variables}
-    findings += [
-        Finding(
-            "variable_unused",
-            "info",
-            "data",
-            f"The template does not use {name[:100]}.",
-            "Leave it out of the data, or check its spelling in the template.",
-        )
-        for name in data
-        if name not in roots
-    ]
-    text = mail.text if version.text is not None else None
-    found = lint(Mail(mail.subject, mail.html, text, stream))
-    order = ("error", "warning", "info")
-    return tuple(sorted([*findings, *found], key=lambda finding: order.index(finding.severity)))

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mta import ids
-from mta.errors import Unauthenticated
+from mta.errors import Forbidden, Unauthenticated
 from mta.model import ApiKey, Principal
 from mta.store import organizations
 from mta.store.database import Database
@@ -114,3 +114,12 @@ class Authenticator:
 def secret_hash(secret: str) -> str:
     """How a key's secret is kept: SHA-256 in hexadecimal."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def in_world(principal: Principal, test: bool | None) -> Principal:
+    """The same among what test keys do, or live ones; None: as its key. Raises Forbidden: a test key sees no live mail."""
+    if test is None or test is principal.test:
+        return principal
+    if principal.test:
+        raise Forbidden("A test key sees only what test keys sent; ask with a live key.", code="test_key", field="test")
+    return replace(principal, test=test)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from api.stackshift.names import EVENTS, event_data, event_name, event_types, known_names
+from api.event_data import event_data
+from api.stackshift.names import EVENTS, event_name, event_types, known_names
 from api.times import moment
 from mta import ids
 from mta.errors import InvalidInput

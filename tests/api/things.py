@@ -74,6 +74,10 @@ RESOURCES: dict[str, dict[str, str]] = {
     },
     "StackShift Assets": {"": "asset"},
     "Stack0": {"": "message", "/emails": "message"},
+    "MailStack": {
+        "/emails": "message",
+        "/messages": "message",
+    },
 }
 # What stands in a path for something else than the thing itself.
 PARTS = {"version_id": "version", "attachment_id": "attachment", "token": "unsubscribe_token"} | {
