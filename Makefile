@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check lock bench clean
+.PHONY: run test check surfaces lock bench clean
 
 .venv/run.stamp: requirements/run.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -25,6 +25,9 @@ check: .venv/dev.stamp  ## style, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+surfaces: .venv/dev.stamp  ## the tables of docs/api/surfaces.md, from the code
+	$(BIN)/python -m docs.surfaces
 
 lock: .venv/dev.stamp  ## pin every dependency, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra build -o requirements/run.txt pyproject.toml

@@ -24,6 +24,8 @@ from config.settings import Settings
 from mta.control.build import Control
 from mta.errors import NotFound
 
+# The products whose clients find themselves here: a line each.
+DIALECTS: tuple[Surface, ...] = (stackshift.SURFACE, mailstack.SURFACE, stack0.SURFACE, resend.SURFACE)
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -54,8 +56,8 @@ def create_app(
 
 
 def surfaces_of(operations: Operations, internal: Internal, with_operator: bool) -> list[Surface]:
-    dialects = [stackshift.SURFACE, assets.SURFACE, mailstack.SURFACE, stack0.SURFACE, resend.SURFACE]
-    surfaces = [operations.surface(), *dialects, tracking.SURFACE, unsubscribe.SURFACE, internal.surface()]
+    own = [tracking.SURFACE, unsubscribe.SURFACE, internal.surface()]
+    surfaces = [operations.surface(), *DIALECTS, assets.SURFACE, *own]
     return [*surfaces, OPERATOR] if with_operator else surfaces
 
 
