@@ -75,7 +75,7 @@ EVENTS: Final[Mapping[str, Named]] = {
 EVERYTHING: Final = "*"
 SUPPRESSED: Final = "Recipient is suppressed."  # word for word: clients compare it
 # The same input has another name inside.
-FIELDS: Final[Mapping[str, str]] = {"data": "variables"}
+FIELDS: Final[Mapping[str, str]] = {"data": "variables", "mail_from": "mailFromSubdomain"}
 
 
 def matches_of(names: Iterable[str], field: str) -> tuple[str, ...]:

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
 
-from mta.errors import PosthouseError
+from mta.errors import InvalidInput, PosthouseError
+
+T = TypeVar("T")
+Limit = Annotated[int, Meta(ge=1, le=100)]
 
 
 class Shape(msgspec.Struct, kw_only=True):
     """An object of this surface: snake_case on the wire."""
+
+
+class Paging(Shape):
+    """`after` asks for what is older than that id."""
+
+    limit: Limit = 100
+    after: str | None = None
+    before: str | None = None
+
+
+class Listed(Shape, Generic[T], kw_only=True):
+    """A page, newest first; `has_more`: ask for the next with `after` the last one's id."""
+
+    object: Literal["list"] = "list"
+    has_more: bool
+    data: list[T]
 
 
 ERROR: Final[Mapping[str, Any]] = {
@@ -40,3 +60,12 @@ NAMES: Final[Mapping[int, str]] = {
 def error(problem: PosthouseError, status: int) -> dict[str, Any]:
     name = NAMES.get(status, problem.code if status < 500 else "application_error")
     return {"statusCode": status, "name": name, "message": problem.message}
+
+
+def older_than(query: Paging) -> str | None:
+    """The cursor of a page. Raises InvalidInput where it goes the other way."""
+    if query.before is not None:
+        raise InvalidInput(
+            "before: lists go from the newest to the oldest here, so page through them with after.", field="before"
+        )
+    return query.after

@@ -46,6 +46,7 @@ FIRST_CHECK_MS: Final = (
     300_000  # who adds a domain publishes its records first; a "no such name" is remembered for long
 )
 BATCH: Final = 100  # domains read at once
+MAX_LISTED: Final = 1000
 PATH_CHECKS: Final = ("return_path", "spf")  # what was found at the name of the return path
 MAX_LOOKS: Final = 20  # domains looked up at once: whoever asks in a loop does not flood the DNS
 
@@ -64,6 +65,20 @@ class DomainView:
             return signing[0] if signing else MISSING
         found = self.domain.checks.get(check)
         return str(found["status"]) if found else PENDING
+
+    @property
+    def may_send(self) -> bool:
+        return senders.may_send(self.domain)
+
+    @property
+    def verdict(self) -> str:
+        """Whether it may send, in sentences; if not, what is missing."""
+        if self.may_send:
+            return f"{self.domain.name} may send."
+        if self.domain.status == DISABLED:
+            return f"Sending from {self.domain.name} is switched off. Ask the operator of this server why."
+        wrong = [each.explanation for each in self.records if each.required and each.status != VERIFIED]
+        return " ".join([f"{self.domain.name} may not send yet.", *wrong])
 
 
 class Domains:
@@ -103,6 +118,18 @@ class Domains:
         found = await self._database.read(_page, organization_id, limit + 1, cursor or "~")
         more = found[limit - 1][0].id if len(found) > limit else None
         return Page(tuple(self._view(domain, keys) for domain, keys in found[:limit]), more)
+
+    async def newest(self, organization_id: str) -> list[DomainView]:
+        """The newest `MAX_LISTED`, for who has no pages."""
+        found: list[DomainView] = []
+        cursor: str | None = None
+        while len(found) < MAX_LISTED:
+            page = await self.page(organization_id, BATCH, cursor)
+            found += page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        return found
 
     async def get(self, organization_id: str, id: str) -> DomainView:
         """Raises NotFound, for another organization's too."""

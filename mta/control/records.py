@@ -21,6 +21,7 @@ VERIFIED: Final = "verified"
 FAILED: Final = "failed"
 
 ALGORITHMS: Final = ("rsa-sha256", "ed25519-sha256")
+TTL_S: Final = 3600  # what a record may be remembered, as we would publish it
 SLOTS: Final = (1, 2)  # delegated selectors of an algorithm: one signs while the other one's key changes
 NO_KEY: Final = "v=DKIM1; p="  # behind a delegated selector that waits for its key (RFC 6376 §3.6.1: revoked)
 DAY_MS: Final = 86_400_000
@@ -46,6 +47,11 @@ class Record:
     priority: int | None = None
     status: str = PENDING
     found: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """ownership, dkim, return_path, spf or dmarc."""
+        return self.check.partition("/")[0]
 
 
 def records_of(domain: Domain, keys: Sequence[DkimKey], settings: Settings) -> list[Record]:

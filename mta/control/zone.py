@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from config.settings import Settings
-from mta.control.records import NO_KEY, bounce_hosts, bounce_target, dkim_target, free_slots, spf_value
+from mta.control.records import NO_KEY, TTL_S, bounce_hosts, bounce_target, dkim_target, free_slots, spf_value
 from mta.model import DkimKey, Domain
-
-TTL_S = 3600
 
 
 def zone_file(

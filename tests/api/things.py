@@ -73,11 +73,13 @@ RESOURCES: dict[str, dict[str, str]] = {
         "/admin/organizations": "organization",
     },
     "StackShift Assets": {"": "asset"},
-    "Stack0": {"": "message", "/emails": "message"},
+    "Stack0": {"": "message", "/emails": "message", "/domains": "domain"},
     "MailStack": {
         "/emails": "message",
         "/messages": "message",
+        "/domains": "domain",
     },
+    "Resend": {"/domains": "domain"},
 }
 # What stands in a path for something else than the thing itself.
 PARTS = {"version_id": "version", "attachment_id": "attachment", "token": "unsubscribe_token"} | {
