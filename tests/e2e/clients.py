@@ -25,11 +25,15 @@ CA = "/etc/ssl/posthouse-ca.pem"  # where the pages put a certificate of one's o
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-def block(page: str, heading: str, number: int = 0) -> str:
-    """The code block of that number under a heading of docs/clients/PAGE.md."""
+def blocks(page: str, heading: str) -> list[str]:
+    """The code blocks under a heading of docs/clients/PAGE.md."""
     _, found, section = (PAGES / f"{page}.md").read_text().partition(f"\n## {heading}\n")
     assert found, f"{page}.md has no heading {heading!r}"
-    return _BLOCK.findall(section.partition("\n## ")[0])[number][1]
+    return [code for _, code in _BLOCK.findall(section.partition("\n## ")[0])]
+
+
+def block(page: str, heading: str, number: int = 0) -> str:
+    return blocks(page, heading)[number]
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.clients import CA, Site, addresses, block, check_order, options, parsed, site, text_of
+from tests.e2e.clients import CA, Site, addresses, block, blocks, check_order, options, parsed, site, text_of
 from tests.e2e.daemon import ROOT
 from tests.peers import need
 
@@ -61,12 +61,15 @@ def test_curl_writes_a_message_with_everything_once(posthouse: Site) -> None:
     assert options(posthouse.newest()) == ({"kind": "order"}, {"Order": "1017"}, "transactional")
 
 
-def test_curl_sends_over_http(posthouse: Site) -> None:
-    run = curl(posthouse, block("curl", "HTTP"))
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert json.loads(run.stdout)["data"]["id"] == posthouse.newest()["id"]
+@pytest.mark.parametrize("number", range(len(blocks("curl", "HTTP"))))
+def test_curl_sends_over_http_once(posthouse: Site, number: int) -> None:
+    runs = [curl(posthouse, block("curl", "HTTP", number)) for _ in range(2)]
+    for run in runs:
+        assert run.returncode == 0, run.stdout + run.stderr
+        answer = json.loads(run.stdout)
+        assert answer.get("data", answer)["id"] == posthouse.newest()["id"]
     (got,) = posthouse.arrived(1)
-    assert text_of(parsed(got)) == "It works."
+    assert text_of(parsed(got)) == "It works." and parsed(got)["From"] == "Shop <orders@example.com>"
 
 
 def test_curl_shows_what_is_wrong(posthouse: Site) -> None:
