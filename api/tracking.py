@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from typing import Final
 
+import msgspec
 from starlette.responses import Response
 
 from api.ops import PLAIN_ERROR, plain_error
@@ -42,6 +43,19 @@ async def clicked(call: Call, link: str) -> Page:
     except NotFound as error:
         return page("Unknown link", error.message, status=404)
     return Page("", 302, {"location": location(url), "x-robots-tag": "noindex"})
+
+
+class HostQuery(msgspec.Struct):
+    """`domain` is a host name, as Caddy asks before it gets a certificate for it."""
+
+    domain: str
+
+
+@routes.get("/host")
+async def host(call: Call, query: HostQuery) -> None:
+    """Whether tracked links lead to a host: 200, else 404."""
+    if not await call.control.tracking.serves(query.domain):
+        raise NotFound("Tracked links do not lead to that host.")
 
 
 def _visitor(call: Call) -> Visitor | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
@@ -10,10 +11,13 @@ from api.operator.shapes import DEFAULT_ORG, Listed, Paging
 from api.routing import Call, Routes
 from mta.control.domains import DomainView
 from mta.control.records import Record
+from mta.control.tracking import TrackingSettings
 from mta.model import ApiKey, AuditEntry, Organization, Principal, Standing
 
 routes = Routes("provisioning")
 T = TypeVar("T")
+Said = Literal["on", "off", "default"]
+_SAID: Final[Mapping[str, bool | None]] = {"on": True, "off": False, "default": None}
 
 
 class OrgRequest(msgspec.Struct):
@@ -44,6 +48,13 @@ class UsageNow(msgspec.Struct):
     price_per_1000_cents: int
     cap_cents: int | None
     projected_cents: float | None
+
+
+class OrgTracking(msgspec.Struct):
+    org: str = DEFAULT_ORG
+    opens: Said | None = None
+    clicks: Said | None = None
+    stream: str | None = None
 
 
 class OrgClear(msgspec.Struct):
@@ -142,6 +153,17 @@ async def change_org(call: Call, body: OrgChange) -> Organization:
     return await call.control.organizations.change(
         body.org, name=body.name, tier=body.tier, limits=limits or None, review=body.review, usage=body.usage
     )
+
+
+@routes.post("/orgs/tracking")
+async def track_org(call: Call, body: OrgTracking) -> TrackingSettings:
+    """Set what is tracked in an organization's mail, or in one of its streams; what is left out stays."""
+    organization = await call.control.organizations.get(body.org)
+    given = {"opens": body.opens, "clicks": body.clicks}
+    changes = {name: _SAID[word] for name, word in given.items() if word is not None}
+    if not changes:
+        return await call.control.tracking.settings(organization.id)
+    return await call.control.tracking.change(organization.id, changes, body.stream)
 
 
 @routes.post("/orgs/delete")

@@ -11,7 +11,7 @@ from api import compose
 from api.addresses import One, Several
 from api.compose import SEND_BYTES, Filling, Letter, idempotency_header
 from api.routing import Call, Routes
-from api.stackshift.send import SendFields, Sent, Simulation, letter_of, sent, with_key
+from api.stackshift.send import SendFields, Sent, Simulation, Tracking, letter_of, sent, with_key
 from api.stackshift.shapes import MESSAGE_STATUS, Listed, Paging, Shape
 from api.times import moment
 from mta.control.rendering import Source
@@ -216,9 +216,9 @@ async def diagnostics(call: Call, id: str, body: DiagnosticsRequest) -> Diagnost
 
 @routes.post("/templates/{id}/test-send", scope="emails:send", status=202)
 async def test_send(call: Call, id: str, body: TestRequest) -> TestSent:
-    """Send a template to try it."""
+    """Send a template to try it; it is not tracked."""
     template = Filling(id, body.data, body.version_id)
-    fields = SendFields(to=body.to, simulation=body.simulation)
+    fields = SendFields(to=body.to, simulation=body.simulation, tracking=Tracking(opens=False, clicks=False))
     accepted = await compose.send(call, letter_of(fields, body.from_, template=template))
     await call.control.templates.tell_test_sent(call.principal, id, accepted.message_id, body.version_id)
     return TestSent(message_id=accepted.message_id, status=MESSAGE_STATUS[accepted.status])

@@ -13,6 +13,7 @@ from mta.cli.output import note, print_fields, print_json, print_rows
 
 app = typer.Typer(help="Organizations.", no_args_is_help=True)
 Tier = Literal["sandbox", "starter", "verified", "trusted", "custom"]
+Said = Literal["on", "off", "default"]
 Review = Literal["none", "pending", "approved", "rejected"]
 
 
@@ -84,6 +85,25 @@ def set_(
             "usage": _facts(org["settings"].get("usage") or {}),
         }
         print_fields(shown_org, ["name", "tier", "limits", "review", "usage"])
+
+
+@app.command("track")
+def track(
+    name: Annotated[str, typer.Argument()] = "default",
+    opens: Annotated[Said | None, typer.Option(help="A pixel. default: as the server's setting.")] = None,
+    clicks: Annotated[Said | None, typer.Option(help="Rewritten links. default: as the server's setting.")] = None,
+    stream: Annotated[str | None, typer.Option(help="Only this stream of its mail.")] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show or change what is tracked in an organization's mail."""
+    body = {"org": name, "stream": stream, "opens": opens, "clicks": clicks}
+    found = operate(settings_for(config), lambda daemon: daemon.post("/operator/orgs/tracking", body))
+    if as_json:
+        print_json(found)
+        return
+    rows = [{"stream": "", **found}, *({"stream": slug, **flags} for slug, flags in found["streams"].items())]
+    print_rows(rows, ["stream", "opens", "clicks"], False, empty="")
 
 
 @app.command("delete")

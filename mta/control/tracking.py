@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -23,7 +24,7 @@ from mta.policy import streams
 from mta.policy import tracking as flags
 from mta.protocol import tracking
 from mta.protocol.engagement import Visit
-from mta.store import deliveries, engagements, messages, organizations
+from mta.store import audit, deliveries, domains, engagements, messages, organizations
 from mta.store.database import Database
 from mta.store.secrets import Secrets
 from mta.store.sqlite import Tx
@@ -32,6 +33,8 @@ log = structlog.get_logger("tracking")
 
 MAX_USER_AGENT: Final = 300  # characters that are kept
 MAX_LINKS: Final = 1000  # of one message that are shown
+HOSTS_KNOWN_MS: Final = 30_000
+DOMAINS_READ: Final = 500
 MAX_WAITING: Final = 10_000  # visits posted and not judged yet; what comes beyond is answered, not recorded
 
 
@@ -79,6 +82,9 @@ class Tracking:
         self._key = secrets.derive(tracking.KEY)
         self._settings = settings.tracking
         self._clock = clock
+        self._public_host = urlsplit(settings.api.public_url).hostname or ""
+        self._hosts: frozenset[str] = frozenset()
+        self._hosts_until = 0
         self._came = asyncio.Event()
         self._waiting: Counter[str] = Counter()  # by delivery
 
@@ -129,6 +135,15 @@ class Tracking:
             before = await self._database.write(judge_visits, now, self._settings)
             if before < 1 or not await self._database.read(_any_ripe, now - self._settings.links_at_once_s * 1000):
                 return before
+
+    async def serves(self, host: str) -> bool:
+        """Whether links lead to this host: for a proxy that asks before it gets a certificate. Known for half a minute."""
+        now = self._clock()
+        if now >= self._hosts_until:
+            self._hosts = await self._database.read(_hosts)
+            self._hosts_until = now + HOSTS_KNOWN_MS
+        name = host.strip().rstrip(".").lower()
+        return bool(name) and (name == self._public_host or name in self._hosts)
 
     async def settings(self, organization_id: str) -> TrackingSettings:
         found = await self._database.read(organizations.by_id, organization_id)
@@ -185,4 +200,15 @@ def _change(tx: Tx, organization_id: str, stream: str | None, changes: Mapping[s
         streams.named(tx, organization_id, stream)
     after = flags.changed(organization.settings, stream, changes)
     organizations.update(tx, replace(organization, settings=after))
+    audit.add(tx, organization_id, "tracking.changed", organization_id, stream=stream, **changes)
     return after
+
+
+def _hosts(tx: Tx) -> frozenset[str]:
+    """Of deleted domains too: links in mail that they sent still lead there."""
+    found: list[str] = []
+    after = ""
+    while page := domains.everything(tx, after, DOMAINS_READ):
+        found += [domain.link_host for domain in page if domain.link_host]
+        after = page[-1].id
+    return frozenset(found)

@@ -386,3 +386,31 @@ async def test_leaving_a_stream_is_told_as_the_messages_own(house: House) -> Non
             assert (await client.post(f"/t/unsubscribe/{token}")).status_code == 200
         timeline = (await client.get(f"/v1/mail/messages/{id}/timeline")).json()["data"]["data"]
     assert [one["type"] for one in timeline].count("mail.message.unsubscribed") == 1
+
+
+async def test_a_proxy_may_ask_which_hosts_are_ours(house: House) -> None:
+    later = Later(house)
+    domain = (await house.control.domains.page(house.organization_id)).items[0].domain.id
+    await house.control.domains.change(house.organization_id, domain, {"tracking_host": "links.example.com"})
+    for records, status in (({}, 404), ({"links.example.com": {"CNAME": ["mail.posthouse.test"]}}, 200)):
+        house.dns.records.update(records)
+        await house.control.domains.verify(house.organization_id, domain)
+        later.ahead_ms += 60_000
+        for name in ("links.example.com", "Links.Example.COM."):
+            assert (await visit(house, f"/t/host?domain={name}")).status_code == status
+    assert (await visit(house, "/t/host?domain=mail.posthouse.test")).status_code == 200
+    for other in ("evil.example", "%00", "example.com"):
+        assert (await visit(house, f"/t/host?domain={other}")).status_code == 404
+
+
+async def test_a_template_that_is_tried_is_not_tracked(house: House) -> None:
+    async with house.client() as client:
+        await client.put("/v1/mail/tracking/settings", json={"opens": True, "clicks": True})
+        template = {"name": "W", "slug": "w", "subject": "Hi", "html": f'<a href="{OFFER}">x</a>'}
+        await client.post("/v1/mail/templates", json=template)
+        await client.post("/v1/mail/templates/w/test-send", json={"to": "bob@example.org"})
+        assert (house.offered[-1].track_opens, house.offered[-1].track_clicks) == (False, False)
+        await client.post(
+            "/v1/mail/send-template", json={"template": "w", "to": "bob@example.org", "from": "ada@example.com"}
+        )
+        assert (house.offered[-1].track_opens, house.offered[-1].track_clicks) == (True, True)
