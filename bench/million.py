@@ -74,7 +74,7 @@ MESSAGE = insert(
 DELIVERY = insert(
     "deliveries",
     "id, message_id, organization_id, test, recipient, recipient_key, domain, lane, status, attempts, next_at, expires_at, code, "
-    "enhanced, reply, host, created_at, updated_at",
+    "enhanced, reply, host, delay_noticed_at, created_at, updated_at",
 )
 EVENT = insert(
     "events",
@@ -174,6 +174,7 @@ def row(organization: str, body: str, n: int, at: int, now: int, waiting: int) -
             now if waits else None,
             now + LIFETIME_MS,
             *reply,
+            at,
             at,
             at,
         ),

@@ -24,12 +24,10 @@ _STATUS: Final = {"failed": "5.0.0", "delayed": "4.0.0", "relayed": "2.0.0"}
 
 def wanted(tx: Tx, queued: Queued, keyword: str) -> bool:
     """Whether to tell of SUCCESS, FAILURE or DELAY. Never to the null sender, and never after NOTIFY=NEVER."""
-    if not queued.reverse_path or queued.test:
+    if not queued.may_ask(keyword):
         return False
     if queued.notify:
-        return keyword in queued.notify
-    if keyword == "SUCCESS":
-        return False
+        return True
     organization = organizations.by_id(tx, queued.organization_id)
     return organization is not None and bool(organization.settings.get("dsn"))
 

@@ -227,6 +227,16 @@ class Queued:
     track_clicks: bool = False
     body: Body | None = None
 
+    def may_ask(self, keyword: str) -> bool:
+        """Whether its submitter may want to hear of SUCCESS, FAILURE or DELAY (RFC 3461 §4.1).
+
+        Never the null sender, and never after NOTIFY=NEVER. Of one who said nothing the organization decides on FAILURE
+        and DELAY.
+        """
+        if not self.reverse_path or self.test:
+            return False
+        return keyword in self.notify if self.notify else keyword != "SUCCESS"
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:

@@ -36,7 +36,6 @@ BATCH: Final = 200
 LOOK_S: Final = 1.0
 DELAYS_LOOK_MS: Final = 60_000
 MAX_RETURNED: Final = 1024 * 1024  # bytes of a message that RET=FULL returns whole; of a larger one, the header
-WAITING: Final = (DeliveryStatus.QUEUED, DeliveryStatus.DEFERRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,6 @@ class Notices:
         self._offer = offer
         self._clock = clock
         self._looked_at = 0
-        self._seen: dict[DeliveryStatus, str] = dict.fromkeys(WAITING, "")  # ids are in order of time
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -95,12 +93,8 @@ class Notices:
         """Notes what has waited for `retry.delay_notice_s`; each delivery is looked at once, at that age."""
         self._looked_at = now = self._clock()
         before = ids.floor("dlv", now - self._settings.retry.delay_notice_s * 1000)
-        for status in WAITING:
-            while True:
-                after, found = await self._database.write(_note_delays, status, self._seen[status], before, now)
-                self._seen[status] = after
-                if found < BATCH:
-                    break
+        while await self._database.write(_note_delays, before, now) == BATCH:
+            pass
 
     async def send_due(self) -> int:
         """Queues a notification for each message and action that wait; returns how many."""
@@ -212,16 +206,16 @@ class Notices:
         )
 
 
-def _note_delays(tx: Tx, status: DeliveryStatus, after: str, before: str, now: int) -> tuple[str, int]:
-    """One step through the queue: the id to go on from, and how many were looked at."""
-    found = deliveries.unnoticed(tx, status, after, before, BATCH)
+def _note_delays(tx: Tx, before: str, now: int) -> int:
+    """One step through those that wait; returns how many were looked at."""
+    found = deliveries.unnoticed(tx, before, BATCH)
     for queued in found:
-        if wishes.wanted(tx, queued, "DELAY") and deliveries.note_delay(tx, queued.delivery_id, now):
+        if deliveries.note_delay(tx, queued.delivery_id, now) and wishes.wanted(tx, queued, "DELAY"):
             delivery = deliveries.by_id(tx, queued.delivery_id)
             said = " ".join(str(part) for part in (delivery.code, delivery.reply) if part) if delivery else ""
             host = (delivery.host if delivery else None) or ""
             notices.add(tx, queued.message_id, queued.delivery_id, "delayed", "4.4.7", said, host, now)
-    return (found[-1].delivery_id if found else max(after, before)), len(found)
+    return len(found)
 
 
 def _facts(tx: Tx, message_id: str, due: Sequence[PendingNotice]) -> _Facts | None:

@@ -17,10 +17,10 @@ COLUMNS = (
 ADD = """
     INSERT INTO deliveries (
         id, message_id, organization_id, test, recipient, recipient_key, domain, lane, status, next_at, expires_at, notify,
-        orcpt, reason, created_at, updated_at)
+        orcpt, reason, delay_noticed_at, created_at, updated_at)
     VALUES (
         :id, :message_id, :organization_id, :test, :recipient, :recipient_key, :domain, :lane, :status, :next_at,
-        :expires_at, :notify, :orcpt, :reason, :now, :now)"""
+        :expires_at, :notify, :orcpt, :reason, :delay_noticed_at, :now, :now)"""
 BY_ID = f"SELECT {COLUMNS} FROM deliveries WHERE id = :id"
 STATUS = "SELECT status FROM deliveries WHERE id = :id"
 BY_MESSAGE = f"SELECT {COLUMNS} FROM deliveries WHERE message_id = :message_id ORDER BY id LIMIT :limit"
@@ -57,7 +57,7 @@ LAST_DELIVERED = """
     WHERE organization_id = :organization_id AND test = :test AND recipient_key = :recipient AND message_id >= :after
       AND status = 'delivered'"""
 DELAYED = f"""
-    {_JOIN} WHERE d.{_LIVE} AND d.status = :status AND d.id > :after AND d.id < :before AND d.delay_noticed_at IS NULL
+    {_JOIN} WHERE d.status IN ('queued', 'sending', 'deferred') AND d.delay_noticed_at IS NULL AND d.id < :before
     ORDER BY d.id LIMIT :limit"""
 DELAY_NOTICED = "UPDATE deliveries SET delay_noticed_at = :now WHERE id = :id AND delay_noticed_at IS NULL RETURNING 1"
 EXPIRED = f"{_JOIN} WHERE d.status IN ('queued', 'deferred') AND d.expires_at <= :now LIMIT :limit"
@@ -149,6 +149,7 @@ def add(tx: Tx, made: Queued, status: DeliveryStatus, reason: str | None = None)
         notify=",".join(made.notify),
         orcpt=made.orcpt,
         reason=reason,
+        delay_noticed_at=None if made.may_ask("DELAY") else made.created_at,
         now=made.created_at,
     )
 
@@ -198,9 +199,9 @@ def last_delivered(tx: Tx, organization_id: str, test: bool, recipient: str, sin
     return (row[0] or 0) if row else 0
 
 
-def unnoticed(tx: Tx, status: DeliveryStatus, after: str, before: str, limit: int) -> list[Queued]:
-    """Of one status that waits, in order of their ids: those whose submitter was not told of the delay."""
-    return [queued(row) for row in tx.all(DELAYED, status=status.value, after=after, before=before, limit=limit)]
+def unnoticed(tx: Tx, before: str, limit: int) -> list[Queued]:
+    """Those that wait, oldest first, whose submitter may have to be told of the delay and was not yet."""
+    return [queued(row) for row in tx.all(DELAYED, before=before, limit=limit)]
 
 
 def note_delay(tx: Tx, id: str, now: int) -> bool:

@@ -27,6 +27,9 @@ _TAIL = "ORDER BY m.id DESC LIMIT :limit"
 PAGE = f"SELECT {_M} FROM messages m WHERE {_PAGE} {_TAIL}"
 PAGE_BY_STATUS = f"SELECT {_M} FROM messages m WHERE {_PAGE} AND m.status = :status {_TAIL}"
 PAGE_BY_SENDER = f"SELECT {_M} FROM messages m WHERE {_PAGE} AND m.from_address = :sender {_TAIL}"
+PAGE_BY_SENDER_STATUS = (
+    f"SELECT {_M} FROM messages m WHERE {_PAGE} AND m.from_address = :sender AND m.status = :status {_TAIL}"
+)
 PAGE_BY_RECIPIENT = f"""
     SELECT {_M} FROM deliveries d JOIN messages m ON m.id = d.message_id
     WHERE d.organization_id = :organization_id AND d.test = :test AND d.recipient_key = :recipient AND d.message_id < :before
@@ -126,18 +129,20 @@ def page(
     sender: str | None = None,
     recipient: str | None = None,
 ) -> list[Message]:
-    """Newest first, `limit` at most. One filter is served by its index, the others sift what it finds."""
+    """Newest first, `limit` at most. Sender and status are served by their index, both sift what a recipient's finds."""
     found: list[Message] = []
     cursor = before or LAST
     while len(found) < limit:
         sql, extra = PAGE, {}
         if recipient is not None:
             sql, extra = PAGE_BY_RECIPIENT, {"recipient": recipient}
+        elif sender is not None and status is not None:
+            sql, extra = PAGE_BY_SENDER_STATUS, {"sender": sender, "status": status.value}
         elif sender is not None:
             sql, extra = PAGE_BY_SENDER, {"sender": sender}
         elif status is not None:
             sql, extra = PAGE_BY_STATUS, {"status": status.value}
-        step = 200 if (status, sender, recipient).count(None) < 2 else limit
+        step = 200 if recipient is not None and (status is not None or sender is not None) else limit
         rows = [
             message(row)
             for row in tx.all(sql, organization_id=organization_id, test=int(test), before=cursor, limit=step, **extra)

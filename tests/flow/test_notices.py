@@ -13,7 +13,7 @@ from mta import ids
 from mta.model import Message
 from mta.outbound.notices import Notices
 from mta.outbound.outage import BASELINE, WINDOW
-from mta.store import events, notices, organizations
+from mta.store import deliveries, events, notices, organizations
 from tests.fakes.mx import FEATURES, ScriptedMx
 from tests.flow.test_outbound import Make, World, route_to, world
 
@@ -125,6 +125,32 @@ async def test_a_delay_is_told_once_when_it_is_long(
         assert await office.told() == actions
         await office.notices.find_delays()
         assert await office.told() == []
+
+
+async def test_a_delay_is_told_of_a_delivery_that_is_tried_at_that_moment(world: Make) -> None:
+    async with ScriptedMx({"RCPT bob@example.net": "451 4.2.0 Not now"}) as mx, world(routes=(route_to(mx),)) as here:
+        await here.settled(message := await submit(here, notify=("DELAY",)), "deferred")
+        await here.runner.drain(5)
+        (delivery,) = await here.database.read(deliveries.by_message, message.id)
+        await here.database.write(lambda tx: tx.run(deliveries.BEGIN, id=delivery.id, now=ids.now_ms()))
+        office = Office(here)
+        office.late_s = DELAY_S + 60
+        await office.notices.find_delays()
+        assert await office.told() == ["delayed"]
+
+
+async def test_looking_for_delays_reads_nothing_that_nobody_asks_about(world: Make) -> None:
+    async with ScriptedMx({"RCPT": "451 4.2.0 Not now"}) as mx, world(routes=(route_to(mx),)) as here:
+        await here.settled(await here.accept("bob@example.net"), "deferred")  # over the API: no return path
+        await here.settled(await submit(here, notify=("FAILURE",)), "deferred")
+        assert await here.database.read(deliveries.unnoticed, "~", 10) == []
+        await here.settled(await submit(here), "deferred")
+        await here.runner.drain(5)
+        (looked_at,) = await here.database.read(deliveries.unnoticed, "~", 10)
+        office = Office(here)
+        office.late_s = DELAY_S + 60
+        await office.notices.find_delays()  # once, whatever comes of it: also over a restart
+        assert looked_at.notify == () and await here.database.read(deliveries.unnoticed, "~", 10) == []
 
 
 async def test_a_site_that_suddenly_refuses_everybody_suppresses_nobody(world: Make) -> None:
