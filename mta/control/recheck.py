@@ -13,7 +13,8 @@ import structlog
 
 from config.settings import Settings
 from mta import ids
-from mta.control.domains import FIRST_CHECK_MS, Domains, DomainView
+from mta.control.domain_changes import FIRST_CHECK_MS
+from mta.control.domains import Domains, DomainView
 from mta.control.records import FAILED, MISSING, RETIRED_KEPT_DAYS, VERIFIED
 from mta.errors import NotFound
 from mta.model import Domain
