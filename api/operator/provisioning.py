@@ -9,6 +9,7 @@ import msgspec
 
 from api.operator.shapes import DEFAULT_ORG, Listed, Paging
 from api.routing import Call, Routes
+from mta.control.domain_settings import SettingChanges
 from mta.control.domains import DomainView
 from mta.control.records import Record
 from mta.control.tracking import TrackingSettings
@@ -55,6 +56,13 @@ class OrgTracking(msgspec.Struct):
     opens: Said | None = None
     clicks: Said | None = None
     stream: str | None = None
+
+
+class DomainTracking(msgspec.Struct):
+    org: str = DEFAULT_ORG
+    opens: Said | None = None
+    clicks: Said | None = None
+    host: str | None = None
 
 
 class OrgClear(msgspec.Struct):
@@ -277,6 +285,21 @@ async def trust_domain(call: Call, name: str, body: OrgBody) -> OperatorDomain:
     """Vouch for a domain that is there already."""
     organization_id, id = await _named(call, body.org, name)
     return _domain(await call.control.domains.trust(organization_id, id))
+
+
+@routes.post("/domains/{name}/track")
+async def track_domain(call: Call, name: str, body: DomainTracking) -> OperatorDomain:
+    """Set what is tracked in mail from a domain, and the host of its links ("" is the server's); what is left out stays."""
+    organization_id, id = await _named(call, body.org, name)
+    changes: SettingChanges = {}
+    if body.opens is not None:
+        changes["track_opens"] = _SAID[body.opens]
+    if body.clicks is not None:
+        changes["track_clicks"] = _SAID[body.clicks]
+    if body.host is not None:
+        changes["tracking_host"] = body.host
+        changes["tracking_enabled"] = True
+    return _domain(await call.control.domains.change(organization_id, id, changes))
 
 
 @routes.post("/domains/{name}/disable")

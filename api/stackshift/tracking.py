@@ -8,9 +8,10 @@ from api.routing import Call, Routes
 from api.stackshift.domains import RecordShape, record_shape
 from api.stackshift.shapes import Listed, Paging, Shape
 from api.times import moment_or_none
+from mta.control.domain_settings import SettingChanges
 from mta.control.domains import DomainView
 from mta.control.tracking import Flags, TrackingSettings
-from mta.model import Delivery, Engagement, FollowedLink
+from mta.model import Delivery, DomainSettings, Engagement, FollowedLink
 
 routes = Routes("tracking")
 
@@ -46,14 +47,22 @@ class HostRequest(Shape):
 
 
 class HostChange(Shape):
-    """`enabled` false: links use the server's host again. `revoke`: the host is forgotten; its links need its record."""
+    """`enabled` false: links use the server's host again. `revoke`: the host is forgotten; its links need its record.
+
+    `opens`, `clicks`: what is tracked in mail from the domain; null: it says nothing. What is left out stays.
+    """
 
     enabled: bool | None = None
     revoke: bool = False
+    opens: bool | UnsetType | None = UNSET
+    clicks: bool | UnsetType | None = UNSET
 
 
 class HostShape(Shape):
-    """A host of tracked links; `id` is that of its sending domain. Links use it while it is enabled and verified."""
+    """A host of tracked links; `id` is that of its sending domain. Links use it while it is enabled and verified.
+
+    `opens`, `clicks`: what the domain says of mail from it.
+    """
 
     id: str
     domain_id: str
@@ -61,6 +70,8 @@ class HostShape(Shape):
     hostname: str
     status: str
     enabled: bool
+    opens: bool | None
+    clicks: bool | None
     records: list[RecordShape]
 
 
@@ -118,9 +129,9 @@ async def set_settings(call: Call, body: SettingsChange) -> SettingsShape:
 
 @routes.get("/tracking/domains", scope="domains:read")
 async def hosts(call: Call, query: Paging) -> Listed[HostShape]:
-    """The hosts of tracked links, by their sending domains, newest first; a page may hold less than `limit`."""
+    """Sending domains with a host for links or flags of their own, newest first; a page may hold less than `limit`."""
     page = await call.control.domains.page(call.principal.organization_id, query.limit, query.cursor)
-    found = [_host(view) for view in page.items if view.domain.settings.tracking_host]
+    found = [_host(view) for view in page.items if _says_something(view.domain.settings)]
     return Listed(data=found, next_cursor=page.next_cursor)
 
 
@@ -144,14 +155,17 @@ async def verify_host(call: Call, id: str) -> HostShape:
 
 @routes.put("/tracking/domains/{id}", scope="domains:write")
 async def change_host(call: Call, id: str, body: HostChange) -> HostShape:
-    """Switch a host off and on, or take it away."""
-    view = await call.control.domains.get(call.principal.organization_id, id)
+    """Switch a host off and on, take it away, or say what is tracked in mail from its domain."""
+    changes: SettingChanges = {}
     if body.revoke:
-        view = await call.control.domains.change(call.principal.organization_id, id, {"tracking_host": ""})
+        changes["tracking_host"] = ""
     elif body.enabled is not None:
-        enabled = body.enabled
-        view = await call.control.domains.change(call.principal.organization_id, id, {"tracking_enabled": enabled})
-    return _host(view)
+        changes["tracking_enabled"] = body.enabled
+    if not isinstance(body.opens, UnsetType):
+        changes["track_opens"] = body.opens
+    if not isinstance(body.clicks, UnsetType):
+        changes["track_clicks"] = body.clicks
+    return _host(await call.control.domains.change(call.principal.organization_id, id, changes))
 
 
 @routes.get("/messages/{id}/engagement", scope="emails:read")
@@ -188,6 +202,10 @@ def _flags(flags: Flags) -> FlagsShape:
     return FlagsShape(opens=flags.opens, clicks=flags.clicks)
 
 
+def _says_something(settings: DomainSettings) -> bool:
+    return bool(settings.tracking_host) or settings.track_opens is not None or settings.track_clicks is not None
+
+
 def _host(view: DomainView) -> HostShape:
     domain = view.domain
     records = [record for record in view.records if record.check == "tracking"]
@@ -196,8 +214,10 @@ def _host(view: DomainView) -> HostShape:
         domain_id=domain.id,
         domain=domain.name,
         hostname=domain.settings.tracking_host,
-        status=records[0].status if records else "revoked",
+        status=records[0].status if records else "none",
         enabled=domain.settings.tracking_enabled and bool(records),
+        opens=domain.settings.track_opens,
+        clicks=domain.settings.track_clicks,
         records=[record_shape(record) for record in records],
     )
 

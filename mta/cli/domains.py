@@ -10,7 +10,7 @@ import typer
 
 from mta.cli.client import Json
 from mta.cli.offline import operate
-from mta.cli.options import AsJson, ConfigFile, Org, settings_for
+from mta.cli.options import AsJson, ConfigFile, Org, Said, settings_for
 from mta.cli.output import note, print_json, print_rows, printable
 
 app = typer.Typer(help="Sending domains.", no_args_is_help=True)
@@ -72,6 +72,23 @@ def trust(name: str, org: Org = "default", config: ConfigFile = None, as_json: A
     _show(_change(config, name, "trust", org), as_json)
 
 
+@app.command("track")
+def track(
+    name: str,
+    opens: Annotated[Said | None, typer.Option(help="A pixel. default: as the organization says.")] = None,
+    clicks: Annotated[Said | None, typer.Option(help="Rewritten links. default: as the organization says.")] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of its links, like links.example.com; none: the server's.")
+    ] = None,
+    org: Org = "default",
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change what is tracked in mail from a domain; print its records, the one of a host of its own too."""
+    said = {"opens": opens, "clicks": clicks, "host": "" if host == "none" else host}
+    _show(_change(config, name, "track", org, **said), as_json)
+
+
 @app.command("disable")
 def disable(name: str, org: Org = "default", config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Accept no more mail from a domain, until `enable`; what is queued is still sent."""
@@ -92,7 +109,7 @@ def delete(name: str, org: Org = "default", config: ConfigFile = None, as_json: 
     _tell(operate(settings, lambda daemon: daemon.delete(_path(name), org=org)), as_json, "is deleted.")
 
 
-def _change(config: Path | None, name: str, verb: str, org: str, **more: bool | None) -> Json:
+def _change(config: Path | None, name: str, verb: str, org: str, **more: bool | str | None) -> Json:
     return operate(settings_for(config), lambda daemon: daemon.post(f"{_path(name)}/{verb}", {"org": org, **more}))
 
 

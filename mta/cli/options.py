@@ -6,7 +6,7 @@ import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,6 +17,7 @@ ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="The configuration. Default: POSTHOUSE_CONFIG.")
 ]
 Dev = Annotated[bool, typer.Option("--dev", help="Loopback, high ports, mail is captured instead of sent.")]
+Said = Literal["on", "off", "default"]  # default: nothing is said, so what comes after decides
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Org = Annotated[str, typer.Option("--org", metavar="ORG", help="The organization, by name or id.")]
 OrgFilter = Annotated[str | None, typer.Option("--org", metavar="ORG", help="Only this organization.")]

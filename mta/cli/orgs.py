@@ -8,12 +8,11 @@ import typer
 
 from mta.cli.client import Json
 from mta.cli.offline import operate
-from mta.cli.options import AsJson, ConfigFile, Limit, Org, settings_for
+from mta.cli.options import AsJson, ConfigFile, Limit, Org, Said, settings_for
 from mta.cli.output import note, print_fields, print_json, print_rows
 
 app = typer.Typer(help="Organizations.", no_args_is_help=True)
 Tier = Literal["sandbox", "starter", "verified", "trusted", "custom"]
-Said = Literal["on", "off", "default"]
 Review = Literal["none", "pending", "approved", "rejected"]
 
 

@@ -289,7 +289,9 @@ async def test_who_says_what_is_tracked(house: House) -> None:
     assert await tracked(tracking={"opens": True}) == (True, False)
     assert await put(opens=True, clicks=True) == {"opens": True, "clicks": True, "streams": {}}
     assert await tracked() == (True, True)
-    await house.control.domains.change(house.organization_id, domain, {"track_clicks": False})
+    async with house.client() as client:
+        said = (await client.put(f"/v1/mail/tracking/domains/{domain}", json={"clicks": False})).json()["data"]
+    assert (said["opens"], said["clicks"], said["hostname"], said["status"]) == (None, False, "", "none")
     assert await tracked() == (True, False)
     shown = await put(opens=False, clicks=True, stream="transactional")
     assert shown["streams"] == {"transactional": {"opens": False, "clicks": True}} and shown["opens"] is True

@@ -125,6 +125,8 @@ def test_smtp_asks_with_a_header_and_each_recipient_has_links_of_their_own(track
 def test_an_operator_switches_it_on_and_what_is_captured_shows_it(tracking: Daemon) -> None:
     said = tracking.cli("org", "track", "default", "--opens", "on", "--stream", "broadcast", "--json").stdout
     assert '"broadcast"' in said
+    shown = tracking.cli("domain", "track", "example.org", "--clicks", "off", "--host", "links.example.org").stdout
+    assert "CNAME" in shown and "links.example.org" in shown
     key = tracking.key("--test")
     body = {"from": "app@example.org", "to": "bob@example.net", "subject": "x", "html": HTML, "stream": "broadcast"}
     id = tracking.api("POST", "/v1/mail/send", body, key)[1]["data"]["id"]
