@@ -1,8 +1,8 @@
 """Prefixed, time-ordered ids: `msg_` and 26 characters (48 bits of milliseconds, 80 random bits, Crockford base32).
 
-Ids sort by the time they were made, so a list page is a range of the primary key. Ids that one thread makes in the same
-millisecond sort in the order in which it made them, each a random step of up to 64 bits after the last: events of one
-moment keep their order, and nobody can guess a neighbour.
+Ids sort by the time they were made, so a list page is a range of the primary key. Ids of one prefix that a thread makes for
+the same millisecond sort in the order in which it made them, each a random step of up to 64 bits after the last: events of
+one moment keep their order, and nobody can guess a neighbour.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ _RANDOM_BITS = 80
 
 
 class _Last(threading.local):
-    at_ms = -1
-    number = 0
+    """The last time and number of each prefix: another resource's id in between does not break the order of this one's."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, tuple[int, int]] = {}
 
 
 _last = _Last()
@@ -27,11 +29,12 @@ _last = _Last()
 def new(prefix: str, at_ms: int | None = None) -> str:
     """A fresh id, `{prefix}_{26 characters}`; `at_ms` is its time in epoch milliseconds (default: now)."""
     at = now_ms() if at_ms is None else at_ms
-    if at == _last.at_ms:
-        number = _last.number + 1 + int.from_bytes(os.urandom(8), "big")
+    last_at, last_number = _last.of.get(prefix, (-1, 0))
+    if at == last_at:
+        number = last_number + 1 + int.from_bytes(os.urandom(8), "big")
     else:  # the top bit stays free for the steps
         number = at << _RANDOM_BITS | int.from_bytes(os.urandom(10), "big") >> 1
-    _last.at_ms, _last.number = at, number
+    _last.of[prefix] = (at, number)
     pairs = [_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)]
     return f"{prefix}_{''.join(pairs)}"
 

@@ -6,6 +6,12 @@ def test_ids_sort_in_the_order_they_were_made() -> None:
     assert made == sorted(made) and len(set(made)) == len(made)
 
 
+def test_the_id_of_another_resource_between_them_changes_no_order() -> None:
+    for _ in range(50):
+        first, _, second = ids.new("evt", 5), ids.new("aud", 6), ids.new("evt", 5)
+        assert first < second
+
+
 def test_an_id_is_a_prefix_and_26_characters() -> None:
     prefix, _, rest = ids.new("evt").partition("_")
     assert prefix == "evt" and len(rest) == 26 and rest.isalnum() and rest == rest.lower()
