@@ -1,7 +1,7 @@
 """Stack0 Mail: its documented paths and those of its SDKs. One file a resource; its `routes` stand in the list below."""
 
 from api.routing import Surface
-from api.stack0 import analytics, domains, emails, send, shapes
+from api.stack0 import analytics, domains, emails, send, shapes, templates
 
 SURFACE = Surface(
     name="Stack0",
@@ -10,6 +10,7 @@ SURFACE = Surface(
         send.routes,
         emails.routes,
         analytics.routes,
+        templates.routes,
         domains.routes,
     ),
     present_error=shapes.error,

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, wraps
+from html import escape
 from typing import Any, Final
 
 import css_inline
@@ -25,7 +26,7 @@ from liquid.undefined import Undefined
 from liquid.utils import ReadOnlyChainMap
 
 from mta.errors import InvalidInput, Unprocessable
-from mta.protocol.html import depth, to_text
+from mta.protocol.html import content_start, depth, to_text
 
 MAX_SOURCE: Final = 500_000  # characters of a part of a template
 MAX_SUBJECT: Final = 2000
@@ -47,16 +48,18 @@ _FILTERS: Final = (  # noqa: SIM905
     "truncatewords upcase url_decode url_encode where"
 ).split()
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
+_HIDDEN = "display:none;max-height:0;overflow:hidden;mso-hide:all"
 _RULE = re.compile(r"\{[^{}]*:")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a version says, with `{{ variables }}`."""
+    """What a version says, with `{{ variables }}`; a `preheader` is shown beside the subject in a list of mail."""
 
     subject: str
     html: str | None
     text: str | None
+    preheader: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +206,7 @@ def check(source: Source) -> tuple[str, ...]:
         raise InvalidInput("A template needs html or text.", code="content_missing", field="html")
     found: dict[str, None] = {}
     for part, text in _parts(source):
-        if len(text) > (limit := MAX_SUBJECT if part == "subject" else MAX_SOURCE):
+        if len(text) > (limit := MAX_SOURCE if part in ("html", "text") else MAX_SUBJECT):
             raise InvalidInput(f"The {part} has {len(text)} characters; at most {limit} are taken.", field=part)
         found.update(dict.fromkeys(_compiled(part, text)[1]))
     return tuple(found)
@@ -221,12 +224,23 @@ def render(source: Source, data: Mapping[str, Any]) -> Rendered:
     if text is None and html is not None:
         text = to_text(html)
     subject = _CONTROL.sub(" ", made["subject"]).strip()
-    return Rendered(subject, None if html is None else _inlined(html), text, tuple(missing))
+    if html is not None:
+        html = _inlined(html)
+        if preheader := _CONTROL.sub(" ", made.get("preheader", "")).strip():
+            html = _with_preheader(html, preheader)
+    return Rendered(subject, html, text, tuple(missing))
+
+
+def _with_preheader(html: str, preheader: str) -> str:
+    """Hidden where the mail is read, and its first words: mailboxes show those beside the subject."""
+    at = content_start(html)
+    return f'{html[:at]}<div style="{_HIDDEN}">{escape(preheader)}</div>{html[at:]}'
 
 
 def _parts(source: Source) -> list[tuple[str, str]]:
     parts = (("subject", source.subject), ("html", source.html), ("text", source.text))
-    return [(name, text) for name, text in parts if text is not None]
+    given = [(name, text) for name, text in parts if text is not None]
+    return [*given, ("preheader", source.preheader)] if source.preheader else given
 
 
 def _render(part: str, text: str, data: Mapping[str, Any], missing: dict[str, None]) -> str:

@@ -6,6 +6,7 @@ Everything is by organization: test keys and live ones share templates. A templa
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,8 @@ from mta.store.sqlite import Tx
 T = TypeVar("T")
 ACTIVE, DRAFT, ARCHIVED, DELETED = "active", "draft", "archived", "deleted"
 STATUSES: Final = (ACTIVE, DRAFT, ARCHIVED, DELETED)
+MAX_FOUND: Final = 10_000  # templates that a list by offset counts
+MAX_DETAILS: Final = 500_000  # bytes of JSON
 SHOWN_VERSIONS: Final = 50  # with a template; more are pages of their own
 _WAY_OUT: Final = {DRAFT: "it is published", ARCHIVED: "its status is active again"}
 _SLUG = re.compile(r"(?!tpl_)[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?")
@@ -61,6 +64,8 @@ class Changes(TypedDict, total=False):
     subject: str
     html: str | None
     text: str | None
+    preheader: str
+    details: Mapping[str, Any]
 
 
 class Templates:
@@ -79,6 +84,7 @@ class Templates:
         slug: str | None = None,
         description: str = "",
         draft: bool = False,
+        details: Mapping[str, Any] | None = None,
     ) -> TemplateView:
         """A draft is not sent before it is published; without a slug, one is made of the id.
 
@@ -87,7 +93,9 @@ class Templates:
         now = self._clock()
         id, status = ids.new("tpl", now), DRAFT if draft else ACTIVE
         slug = id.replace("_", "-") if slug is None else slug
-        made = Template(id, principal.organization_id, slug, name.strip(), description, status, "", now, now)
+        made = Template(
+            id, principal.organization_id, slug, name.strip(), description, status, "", now, now, details or {}
+        )
         _check(made)
         version = self._version(made.id, 1, source, await self._run(rendering.check, source))
         made = replace(made, active_version_id=version.id)
@@ -121,6 +129,19 @@ class Templates:
         found = await self._database.read(read)
         return Page(tuple(found[:limit]), found[limit - 1].template.id if len(found) > limit else None)
 
+    async def found(
+        self, principal: Principal, offset: int, limit: int, *, active: bool | None = None, search: str = ""
+    ) -> tuple[list[TemplateView], int]:
+        """As `page`, by offset, those that are sent or those that are not (None: both), with how many there are: of the
+        newest MAX_FOUND."""
+
+        def read(tx: Tx) -> tuple[list[TemplateView], int]:
+            every = templates.page(tx, principal.organization_id, MAX_FOUND, search=search)
+            every = [each for each in every if active in (None, each.status == ACTIVE)]
+            return [TemplateView(each, _active(tx, each)) for each in every[offset : offset + limit]], len(every)
+
+        return await self._database.read(read)
+
     async def get(self, principal: Principal, key: str) -> TemplateView:
         """Raises NotFound, as everything below; a deleted template is not found."""
 
@@ -131,15 +152,15 @@ class Templates:
         return await self._about(principal, key, read)
 
     async def update(self, principal: Principal, key: str, changes: Changes, *, activate: bool = True) -> TemplateView:
-        """A change of subject, html or text is a new version, active at once; with `activate` False it goes on from the
-        newest version and waits to be published.
+        """A change of subject, html, text or preheader is a new version, active at once; with `activate` False it goes
+        on from the newest version and waits to be published.
 
         Raises InvalidInput, or Conflict where the slug is taken or somebody else changed it at the same moment.
         """
         before = await self.get(principal, key)
         words = _source(before.active if activate else before.versions[0])
-        source = replace(words, **_of(changes, ("subject", "html", "text")))
-        changed = replace(before.template, **_of(changes, ("name", "slug", "description", "status")))
+        source = replace(words, **_of(changes, ("subject", "html", "text", "preheader")))
+        changed = replace(before.template, **_of(changes, ("name", "slug", "description", "status", "details")))
         _check(changed)
         version = None
         if source != words:
@@ -304,7 +325,15 @@ class Templates:
     def _version(self, template_id: str, number: int, source: Source, variables: Sequence[str]) -> TemplateVersion:
         now = self._clock()
         return TemplateVersion(
-            ids.new("tplv", now), template_id, number, source.subject, source.html, source.text, tuple(variables), now
+            ids.new("tplv", now),
+            template_id,
+            number,
+            source.subject,
+            source.html,
+            source.text,
+            tuple(variables),
+            now,
+            source.preheader,
         )
 
     async def _source_of(
@@ -320,7 +349,7 @@ class Templates:
 
 
 def _source(version: TemplateVersion) -> Source:
-    return Source(version.subject, version.html, version.text)
+    return Source(version.subject, version.html, version.text, version.preheader)
 
 
 def _of(changes: Changes, names: Sequence[str]) -> dict[str, Any]:
@@ -339,6 +368,8 @@ def _check(template: Template) -> None:
         raise InvalidInput("A template's name has 1 to 200 characters.", field="name")
     if len(template.description) > 2000:
         raise InvalidInput("A template's description has at most 2000 characters.", field="description")
+    if len(json.dumps(dict(template.details))) > MAX_DETAILS:
+        raise InvalidInput(f"What is kept beside a template has at most {MAX_DETAILS} bytes.", field="details")
     if template.status not in (ACTIVE, DRAFT, ARCHIVED):
         raise InvalidInput('The status is "active", "draft" or "archived"; DELETE deletes it.', field="status")
 
@@ -392,7 +423,7 @@ def _update(tx: Tx, before: TemplateView, changed: Template, version: TemplateVe
 
 
 def _differing(before: Template, after: Template) -> list[str]:
-    names = ("name", "slug", "description", "status", "active_version_id")
+    names = ("name", "slug", "description", "status", "active_version_id", "details")
     return [name for name in names if getattr(after, name) != getattr(before, name)]
 
 

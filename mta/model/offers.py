@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
@@ -12,7 +12,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A name for a line of versions, one of which is active. `status` is active, archived or deleted."""
+    """A name for a line of versions, one of which is active. `status` is active, archived or deleted.
+
+    `details` is what its owner's editor keeps with it: it is given back as it came, and nothing here reads it.
+    """
 
     id: str
     organization_id: str
@@ -23,11 +26,12 @@ class Template:
     active_version_id: str
     created_at: int
     updated_at: int
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateVersion:
-    """What a template says, with `{{ variables }}`; it never changes."""
+    """What a template says, with `{{ variables }}`; it never changes. `preheader` is what a list of mail shows of it."""
 
     id: str
     template_id: str
@@ -37,6 +41,7 @@ class TemplateVersion:
     text: str | None
     variables: tuple[str, ...]
     created_at: int
+    preheader: str = ""
 
 
 class OtpStatus(StrEnum):

@@ -183,6 +183,22 @@ def depth(html: str) -> int:
     return deepest
 
 
+_HEAD: Final = frozenset("html head title base link meta style script".split())  # noqa: SIM905
+
+
+def content_start(html: str) -> int:
+    """The offset where what is shown begins: behind the body's tag, or where there is none before the first content."""
+    for token in tokens(html):
+        if isinstance(token, Tag):
+            if token.name == "body" and not token.end:
+                return _markup(html, token.at)[1]
+            if token.name not in _HEAD:
+                return token.at
+        elif token.inside not in _HEAD and token.text.strip():
+            return token.at
+    return len(html)
+
+
 _BLOCKS: Final = frozenset(
     "address article aside blockquote body center div dl fieldset figure footer form h1 h2 h3 h4 h5 h6 header hr main nav ol "  # noqa: SIM905
     "p pre section table ul".split()

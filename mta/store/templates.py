@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 from mta.model import Template, TemplateVersion
-from mta.store.sqlite import Row, Tx
+from mta.store.sqlite import Row, Tx, from_json, to_json
 
-COLUMNS = "id, organization_id, slug, name, description, status, active_version_id, created_at, updated_at"
+COLUMNS = "id, organization_id, slug, name, description, status, active_version_id, created_at, updated_at, details"
 ADD = f"""
     INSERT INTO templates ({COLUMNS}, words)
-    VALUES (:id, :organization_id, :slug, :name, :description, :status, :active_version_id, :now, :now, :words)"""
+    VALUES (:id, :organization_id, :slug, :name, :description, :status, :active_version_id, :now, :now, :details, :words)"""
 BY_ID = f"SELECT {COLUMNS} FROM templates WHERE id = :id AND status <> 'deleted'"
 BY_SLUG = f"""
     SELECT {COLUMNS} FROM templates WHERE organization_id = :organization_id AND slug = :slug AND status <> 'deleted'"""
@@ -20,13 +20,13 @@ PAGE = f"{_PAGE} AND status <> 'deleted' {_TAIL}"
 PAGE_BY_STATUS = f"{_PAGE} AND status = :status {_TAIL}"
 UPDATE = """
     UPDATE templates SET slug = :slug, name = :name, description = :description, status = :status,
-        active_version_id = :active_version_id, updated_at = :now, words = :words
+        active_version_id = :active_version_id, updated_at = :now, details = :details, words = :words
     WHERE id = :id"""
 
-_VERSION = "id, template_id, number, subject, html, text, variables, created_at"
+_VERSION = "id, template_id, number, subject, html, text, variables, created_at, preheader"
 ADD_VERSION = f"""
     INSERT INTO template_versions ({_VERSION})
-    VALUES (:id, :template_id, :number, :subject, :html, :text, :variables, :now)"""
+    VALUES (:id, :template_id, :number, :subject, :html, :text, :variables, :now, :preheader)"""
 VERSION = f"SELECT {_VERSION} FROM template_versions WHERE id = :id AND template_id = :template_id"
 VERSIONS = f"""
     SELECT {_VERSION} FROM template_versions WHERE template_id = :template_id AND number < :before
@@ -36,11 +36,11 @@ MAX_NUMBER = 2**62
 
 
 def template(row: Row) -> Template:
-    return Template(*row)
+    return Template(row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], details=from_json(row[9]))
 
 
 def version(row: Row) -> TemplateVersion:
-    return TemplateVersion(row[0], row[1], row[2], row[3], row[4], row[5], tuple(json.loads(row[6])), row[7])
+    return TemplateVersion(row[0], row[1], row[2], row[3], row[4], row[5], tuple(json.loads(row[6])), row[7], row[8])
 
 
 def add(tx: Tx, made: Template) -> None:
@@ -54,6 +54,7 @@ def add(tx: Tx, made: Template) -> None:
         status=made.status,
         active_version_id=made.active_version_id,
         now=made.created_at,
+        details=to_json(dict(made.details)),
         words=_words(made),
     )
 
@@ -68,6 +69,7 @@ def update(tx: Tx, changed: Template) -> None:
         status=changed.status,
         active_version_id=changed.active_version_id,
         now=changed.updated_at,
+        details=to_json(dict(changed.details)),
         words=_words(changed),
     )
 
@@ -103,6 +105,7 @@ def add_version(tx: Tx, made: TemplateVersion) -> None:
         text=made.text,
         variables=json.dumps(made.variables),
         now=made.created_at,
+        preheader=made.preheader,
     )
 
 

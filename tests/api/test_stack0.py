@@ -1,5 +1,6 @@
 """Stack0's surface: both sets of paths on both mounts, what is sent, found, cancelled and sent again, and its errors."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -289,3 +290,68 @@ async def test_errors_are_stack0s(house: House) -> None:
         assert await code(unknown) == (400, "DOMAIN_NOT_VERIFIED")
         wrong = (await client.post("/mail/send", json={**PLAIN, "to": "no address"})).json()
         assert wrong["error"]["issues"] == [{"field": "to", "message": wrong["message"]}]
+
+
+async def test_templates(house: House) -> None:
+    schema, maily = {"type": "object", "properties": {"name": {"type": "string"}}}, {"type": "doc", "content": []}
+    made = await post(
+        house,
+        "/mail/templates",
+        {
+            "name": "Welcome",
+            "slug": "welcome",
+            "subject": "Hi {{ name }}",
+            "previewText": "News for {{ name }} & you",
+            "html": "<html><head><title>x</title></head><body class='a>b'><p>Hello {{ name }}</p></body></html>",
+            "mailyJson": maily,
+            "variablesSchema": schema,
+        },
+    )
+    assert made["isActive"] and made["organizationId"] == house.organization_id and made["environment"] == "production"
+    assert (made["mailyJson"], made["variablesSchema"]) == (maily, schema)
+    assert (made["description"], made["text"], made["createdByUserId"]) == (None, None, None)
+    for path in (f"/{made['id']}", "/slug/welcome"):
+        assert await get(house, f"/stack0/v1/mail/templates{path}") == made
+    shown = await post(house, f"/mail/templates/{made['id']}/preview", {"variables": {"name": "<Bob>"}})
+    assert shown["subject"] == "Hi <Bob>" and shown["text"] == "Hello <Bob>"
+    _, _, behind = shown["html"].partition("<body class='a>b'>")
+    assert re.fullmatch(
+        r'<div style="display:none;[^"]*">News for &lt;Bob&gt; &amp; you</div><p>Hello &lt;Bob&gt;</p></body></html>',
+        behind,
+    ), shown["html"]
+    sent = {
+        "from": "ada@example.com",
+        "to": "bob@example.org",
+        "templateId": "welcome",
+        "templateVariables": {"name": "Bob"},
+    }
+    id = (await post(house, "/mail/send", sent))["id"]
+    assert "News for Bob &amp; you</div>" in (await get(house, f"/mail/{id}"))["html"]
+
+    async with house.client() as client:
+        path = f"/mail/templates/{made['id']}"
+        changed = (await client.put(path, json={"previewText": None, "description": "d", "isActive": False})).json()
+        assert (changed["previewText"], changed["description"], changed["isActive"]) == (None, "d", False)
+        assert changed["html"] == made["html"] and changed["mailyJson"] == maily
+        assert (await client.post("/mail/send", json=sent)).json()["code"] == "template_archived"
+        assert (await client.put(path, json={"isActive": True, "mailyJson": None, "text": "t"})).json()[
+            "mailyJson"
+        ] is None
+        taken = await client.post("/mail/templates", json={"name": "W", "slug": "welcome", "subject": "s", "html": "h"})
+        assert (taken.status_code, taken.json()["code"]) == (409, "template_exists")
+    quiet = {"name": "Quiet", "slug": "quiet", "subject": "s", "html": "h", "isActive": False}
+    second = await post(house, "/mail/templates", quiet)
+    for query, slugs in (
+        ({}, ["quiet", "welcome"]),
+        ({"isActive": "true"}, ["welcome"]),
+        ({"isActive": "false"}, ["quiet"]),
+        ({"search": "WELC"}, ["welcome"]),
+    ):
+        page = await get(house, "/mail/templates", **query)
+        assert [each["slug"] for each in page["templates"]] == slugs and page["total"] == len(slugs), query
+    page = await get(house, "/mail/templates", limit=1, offset=1)
+    assert [each["slug"] for each in page["templates"]] == ["welcome"] and page["total"] == 2
+    async with house.client() as client:
+        gone = await client.delete(f"/mail/templates/{second['id']}")
+        assert (gone.status_code, gone.json()) == (200, {"success": True})
+        assert (await client.get("/mail/templates/slug/quiet")).status_code == 404
