@@ -12,11 +12,11 @@ from api.addresses import One, Several
 from api.compose import SEND_BYTES, File, Filling, Letter
 from api.routing import Call, Routes
 from api.stack0.names import MESSAGE_STATUS
-from api.stack0.shapes import Environment, Shape, within
+from api.stack0.shapes import QUOTA_CODES, Environment, Shape, within
 from api.times import moment
 from mta.accept.submission import Submission
 from mta.errors import InvalidInput
-from mta.model import Batch, Options
+from mta.model import Batch, BatchItem, Options
 
 routes = Routes("sending")
 
@@ -103,10 +103,11 @@ class BatchSent(Shape):
 
 
 class BroadcastSent(BatchSent):
-    """`count` of `totalRequested` were accepted."""
+    """`count` of `totalRequested` were accepted; `limitedByQuota`: an allowance or a spend cap refused some."""
 
     count: int
     total_requested: int
+    limited_by_quota: bool
 
 
 @routes.post("/send", scope="emails:send", limit=SEND_BYTES)
@@ -143,7 +144,8 @@ async def batch(call: Call, body: BatchRequest) -> BatchSent:
         key = compose.item_key(call, index)
         return await compose.submission_of(call, _letter(call, email, email.to, email.cc, email.bcc, key))
 
-    items = await _items(call, await compose.submit_items(call, body.emails, submission))
+    made = await _items(call, await compose.submit_items(call, body.emails, submission))
+    items = [_item(each) for each in made]
     return BatchSent(success=all(each.success for each in items), data=items)
 
 
@@ -156,9 +158,16 @@ async def broadcast(call: Call, body: BroadcastRequest) -> BroadcastSent:
     """
     call = within(call, body.environment)
     letter = _letter(call, body, [], key=compose.idempotency_header(call), stream=BROADCAST)
-    items = await _items(call, await compose.submit_copies(call, letter, body.to))
+    made = await _items(call, await compose.submit_copies(call, letter, body.to))
+    items = [_item(each) for each in made]
     count = sum(each.success for each in items)
-    return BroadcastSent(success=count == len(items), data=items, count=count, total_requested=len(items))
+    return BroadcastSent(
+        success=count == len(items),
+        data=items,
+        count=count,
+        total_requested=len(items),
+        limited_by_quota=any(each.code in QUOTA_CODES for each in made),
+    )
 
 
 def _letter(
@@ -217,8 +226,9 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-async def _items(call: Call, made: Batch) -> list[Item]:
-    page = await call.control.batches.items(call.principal, made.id, made.total)
-    return [
-        Item(id=each.message_id or "", success=each.message_id is not None, error=each.error) for each in page.items
-    ]
+async def _items(call: Call, made: Batch) -> tuple[BatchItem, ...]:
+    return (await call.control.batches.items(call.principal, made.id, made.total)).items
+
+
+def _item(made: BatchItem) -> Item:
+    return Item(id=made.message_id or "", success=made.message_id is not None, error=made.error)

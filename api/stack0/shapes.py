@@ -68,6 +68,7 @@ STATUS_CODES: Final[Mapping[int, str]] = {
     429: "RATE_LIMITED",
 }
 CODES: Final[Mapping[str, str]] = {"domain_not_verified": "DOMAIN_NOT_VERIFIED"}
+QUOTA_CODES: Final = frozenset({"allowance_exhausted", "spend_cap_reached"})  # ours that are QUOTA_EXCEEDED
 
 
 def status_of(problem: PosthouseError) -> int:

@@ -355,3 +355,12 @@ async def test_templates(house: House) -> None:
         gone = await client.delete(f"/mail/templates/{second['id']}")
         assert (gone.status_code, gone.json()) == (200, {"success": True})
         assert (await client.get("/mail/templates/slug/quiet")).status_code == 404
+
+
+async def test_a_quota_is_400_as_stack0_says(house: House) -> None:
+    await house.control.organizations.change(house.organization_id, usage={"allowance": 2})
+    cast = await post(house, "/mail/broadcast", {**PLAIN, "to": ["a@example.org", "b@example.org", "c@example.org"]})
+    assert (cast["count"], cast["limitedByQuota"], cast["data"][2]["success"]) == (2, True, False)
+    refused = await post(house, "/mail/send", PLAIN, 400)
+    assert refused["error"]["code"] == refused["code"] == "QUOTA_EXCEEDED" and "allowance" in refused["message"]
+    assert not (await post(house, "/mail/batch", {"emails": [PLAIN]}))["success"]

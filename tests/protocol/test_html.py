@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mta.protocol.html import Tag, Text, depth, to_text, tokens
+from mta.protocol.html import Tag, Text, content_start, depth, to_text, tokens
 
 MARKUP = st.lists(
     st.sampled_from(
@@ -29,6 +29,29 @@ def test_what_is_raw_has_no_tags() -> None:
     found = list(tokens("<style>a > b {}</STYLE><title>&amp;</title>"))
     assert [token.text for token in found if isinstance(token, Text)] == ["a > b {}", "&"]
     assert [token.inside for token in found if isinstance(token, Text)] == ["style", "title"]
+
+
+@pytest.mark.parametrize(
+    ("html", "before"),
+    [
+        ("Hello", ""),
+        (" <p>Hello", " "),
+        (
+            '<!doctype html><html><head><title>T</title></head><body class="a>b"><p>Hi',
+            '<!doctype html><html><head><title>T</title></head><body class="a>b">',
+        ),
+        ("<body><!--[if mso]><table><![endif]-->Hi", "<body>"),
+        ("<head><style>p { }</style></head>\n<p>Hi", "<head><style>p { }</style></head>\n"),
+        ("<!doctype html>", "<!doctype html>"),
+    ],
+)
+def test_where_content_starts(html: str, before: str) -> None:
+    assert html[: content_start(html)] == before
+
+
+@given(st.text() | MARKUP)
+def test_nothing_is_shown_before_content_starts(html: str) -> None:
+    assert to_text(html[: content_start(html)]).strip() == ""
 
 
 @given(st.text() | MARKUP)
