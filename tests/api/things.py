@@ -73,24 +73,19 @@ RESOURCES: dict[str, dict[str, str]] = {
         "/admin/organizations": "organization",
     },
     "StackShift Assets": {"": "asset"},
-<<<<<<< HEAD
-    "Stack0": {"": "message", "/emails": "message", "/domains": "domain"},
-=======
-<<<<<<< HEAD
-    "Stack0": {"": "message", "/emails": "message"},
->>>>>>> 1754df5 (Stack0's templates; a template has a preheader, and what its editor keeps)
+    "Stack0": {
+        "": "message",
+        "/emails": "message",
+        "/domains": "domain",
+        "/templates": "template",
+        "/templates/slug": "template",
+    },
     "MailStack": {
         "/emails": "message",
         "/messages": "message",
         "/domains": "domain",
     },
-<<<<<<< HEAD
     "Resend": {"/domains": "domain"},
-=======
-=======
-    "Stack0": {"": "message", "/emails": "message", "/templates": "template", "/templates/slug": "template"},
->>>>>>> f64ca0d (Stack0's templates; a template has a preheader, and what its editor keeps)
->>>>>>> 1754df5 (Stack0's templates; a template has a preheader, and what its editor keeps)
 }
 # What stands in a path for something else than the thing itself.
 PARTS = {"version_id": "version", "attachment_id": "attachment", "token": "unsubscribe_token"} | {
