@@ -13,7 +13,7 @@ from mta.control.domain_settings import SettingChanges
 from mta.control.domains import DomainView
 from mta.control.records import Record
 from mta.control.tracking import TrackingSettings
-from mta.model import ApiKey, AuditEntry, Organization, Principal, Standing
+from mta.model import ADMIN, ApiKey, AuditEntry, Organization, Principal, Standing
 
 routes = Routes("provisioning")
 T = TypeVar("T")
@@ -198,7 +198,8 @@ async def get_usage(call: Call, query: UsageQuery) -> UsageNow:
 @routes.get("/audit")
 async def list_audit(call: Call, query: OrgQuery) -> Listed[AuditEntry]:
     """Who did what to an organization, newest first."""
-    page = await call.control.audit.page(await _org(call, query.org), query.limit, query.cursor)
+    organization_id = await call.control.audit.readable(Principal("", scopes=frozenset({ADMIN})), query.org)
+    page = await call.control.audit.page(organization_id, query.limit, query.cursor)
     return Listed(list(page.items), page.next_cursor)
 
 

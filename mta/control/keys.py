@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from mta import ids
 from mta.errors import Conflict, Forbidden, InvalidInput, NotFound
-from mta.model import ADMIN, ApiKey, Principal
+from mta.model import ADMIN, ApiKey, Page, Principal
 from mta.policy.authentication import secret_hash
 from mta.store import audit, organizations
 from mta.store.database import Database
@@ -110,8 +111,13 @@ class Keys:
         """Newest first, revoked ones too."""
         return await self._database.read(organizations.list_keys, organization_id)
 
+    async def page(self, organization_id: str, limit: int = 50, cursor: str | None = None) -> Page[ApiKey]:
+        """Newest first, without the revoked ones."""
+        found = await self._database.read(organizations.keys_page, organization_id, limit + 1, cursor or "~")
+        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+
     async def get(self, organization_id: str, id: str) -> ApiKey:
-        """Raises NotFound, for another organization's too."""
+        """Raises NotFound, for another organization's and a revoked one too, as everything below."""
         return await self._database.read(_owned, id, organization_id)
 
     async def rename(self, id: str, name: str, organization_id: str | None = None) -> ApiKey:
@@ -172,8 +178,10 @@ def _add(tx: Tx, key: ApiKey, hash: str, unique: bool) -> None:
 
 
 def _owned(tx: Tx, id: str, organization_id: str | None) -> ApiKey:
+    """Its own organization sees a key until it is revoked, the operator ever after."""
     key = organizations.key_by_id(tx, id)
-    if key is None or organization_id not in (None, key.organization_id):
+    own = key is not None and key.organization_id == organization_id and key.revoked_at is None
+    if key is None or not (own or organization_id is None):
         raise NotFound(f"There is no key {id}.")
     return key
 
@@ -183,7 +191,7 @@ def _rename(tx: Tx, id: str, name: str, organization_id: str | None) -> ApiKey:
     if name != key.name:
         organizations.rename_key(tx, id, name)
         audit.add(tx, key.organization_id, "key.renamed", id, name=name, before=key.name)
-    return _owned(tx, id, organization_id)
+    return replace(key, name=name)
 
 
 def _revoke(tx: Tx, id: str, organization_id: str | None, now: int) -> ApiKey:
@@ -191,4 +199,4 @@ def _revoke(tx: Tx, id: str, organization_id: str | None, now: int) -> ApiKey:
     if key.revoked_at is None:
         organizations.revoke_key(tx, id, now)
         audit.add(tx, key.organization_id, "key.revoked", id, name=key.name)
-    return _owned(tx, id, organization_id)
+    return replace(key, revoked_at=key.revoked_at or now)

@@ -12,6 +12,7 @@ from mta.store.sqlite import Row, Tx, from_json, to_json
 _ORGANIZATION = "id, name, tier, settings, created_at"
 ADD = "INSERT INTO organizations (id, name, tier, settings, created_at) VALUES (:id, :name, :tier, :settings, :now)"
 BY_ID = f"SELECT {_ORGANIZATION} FROM organizations WHERE id = :id AND deleted_at IS NULL"
+BY_ID_EVER = f"SELECT {_ORGANIZATION} FROM organizations WHERE id = :id"
 BY_NAME = f"SELECT {_ORGANIZATION} FROM organizations WHERE name = :name"
 LIST = f"SELECT {_ORGANIZATION} FROM organizations WHERE deleted_at IS NULL ORDER BY id"
 LIST_EVER = f"SELECT {_ORGANIZATION} FROM organizations ORDER BY id"
@@ -34,6 +35,10 @@ KEY_BY_NAME = f"""
       AND (expires_at IS NULL OR expires_at > :now)
     ORDER BY id LIMIT 1"""
 RENAME_KEY = "UPDATE api_keys SET name = :name WHERE id = :id"
+KEYS_PAGE = f"""
+    SELECT {_KEY} FROM api_keys
+    WHERE organization_id = :organization_id AND id < :before AND revoked_at IS NULL
+    ORDER BY id DESC LIMIT :limit"""
 REVOKE_KEY = "UPDATE api_keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL"
 TOUCH_KEY = "UPDATE api_keys SET last_used_at = :now WHERE id = :id"
 
@@ -65,6 +70,12 @@ def add(tx: Tx, name: str, tier: str, settings: Mapping[str, Any] | None = None)
 
 def by_id(tx: Tx, id: str) -> Organization | None:
     row = tx.one(BY_ID, id=id)
+    return _organization(row) if row else None
+
+
+def by_id_ever(tx: Tx, id: str) -> Organization | None:
+    """A deleted one too."""
+    row = tx.one(BY_ID_EVER, id=id)
     return _organization(row) if row else None
 
 
@@ -122,6 +133,12 @@ def key_by_id(tx: Tx, id: str) -> ApiKey | None:
 
 def list_keys(tx: Tx, organization_id: str) -> list[ApiKey]:
     return [_key(row) for row in tx.all(LIST_KEYS, organization_id=organization_id)]
+
+
+def keys_page(tx: Tx, organization_id: str, limit: int, before: str = "~") -> list[ApiKey]:
+    """Newest first, without the revoked ones."""
+    rows = tx.all(KEYS_PAGE, organization_id=organization_id, limit=limit, before=before)
+    return [_key(row) for row in rows]
 
 
 def key_by_name(tx: Tx, organization_id: str, name: str, now: int) -> ApiKey | None:

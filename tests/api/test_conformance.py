@@ -16,7 +16,7 @@ from tests.api.things import Things, field_of, things_of
 
 # What a well-formed request may get nevertheless: a way to elsewhere, a value that no schema tells, no such thing, in the
 # way of another.
-REFUSALS = ["2xx", 302, 400, 401, 403, 404, 409, 415, 422, 429]
+REFUSALS = ["2xx", 302, 400, 401, 402, 403, 404, 409, 415, 422, 429]
 # Where one check cannot hold: the values of a form are text, whatever they were meant to be; what is suppressed already
 # is answered as if it were new, so that a second deletion of it finds nothing.
 EXCEPT = {"/api/v1/assets/upload": "negative_data_rejection", "/v1/mail/suppressions": "ensure_resource_availability"}

@@ -21,8 +21,9 @@ ROUTES = [
     if route.parameters and route.scope not in (None, ADMIN)  # links for everybody; every organization: test_admin.py
 ]
 BODIES: dict[str, Any] = {
-    "test-send": {"to": "bob@example.org", "data": {"name": "Bob"}}
-}  # by the last part of the path, where {} does not do
+    "/api-keys/{id}": {"name": "web"},
+    "test-send": {"to": "bob@example.org", "data": {"name": "Bob"}},
+}  # by the path or its last part, where {} does not do
 
 
 def test_every_surface_with_ids_is_here() -> None:
@@ -35,7 +36,7 @@ async def test_another_organizations_id_is_not_found(house: House, surface: Surf
     things = await things_of(house)
     parts = {name: getattr(things, field_of(surface, route, name)) for name in route.parameters}
     first = route.parameters[0]
-    body = BODIES.get(route.path.rpartition("/")[2], {}) if route.body else None
+    body = BODIES.get(route.path) or BODIES.get(route.path.rpartition("/")[2], {}) if route.body else None
     if route.path.endswith("/replay"):
         body = {"eventIds": [things.event]}
     stranger = await house.key(organization_id=(await house.control.organizations.create("other")).id)

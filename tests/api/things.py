@@ -41,6 +41,7 @@ class Things:
     export: str
     webhook: str
     webhook_delivery: str
+    empty_organization: str
     attachment: str
     unsubscribe_token: str
     pixel: str
@@ -84,12 +85,19 @@ RESOURCES: dict[str, dict[str, str]] = {
         "/emails": "message",
         "/messages": "message",
         "/domains": "domain",
+        "/api-keys": "key",
+        "/organizations": "empty_organization",
     },
     "Resend": {"/domains": "domain"},
 }
 # What stands in a path for something else than the thing itself.
-PARTS = {"version_id": "version", "attachment_id": "attachment", "token": "unsubscribe_token"} | {
-    name: name for name in ("pixel", "link")
+PARTS = {
+    "version_id": "version",
+    "attachment_id": "attachment",
+    "organization_id": "organization",
+    "token": "unsubscribe_token",
+    "pixel": "pixel",
+    "link": "link",
 }
 
 
@@ -140,6 +148,7 @@ async def things_of(house: House) -> Things:
         export=export.id,
         webhook=hook,
         webhook_delivery=sent.id,
+        empty_organization=(await house.control.organizations.create("empty")).id,
         attachment="0",
         return_path=verp.encode(
             house.offered[0].delivery_id, Secrets(bytes(32)).derive("verp"), ids.now_ms() // DAY_MS

@@ -135,6 +135,37 @@ def test_organizations_and_keys(run: Run, daemon: Daemon) -> None:
     assert run("key", "revoke", "key_1/") == (0, "", 'Key key_1 ("app") is revoked.\n')
 
 
+def test_terms_usage_and_the_end_of_an_organization(run: Run, daemon: Daemon) -> None:
+    settings = {"usage": {"allowance": 3000, "cap_cents": None}}
+    org = {"id": "org_2", "name": "shop", "tier": "custom", "settings": settings, "created_at": 1}
+    daemon.answers["POST /operator/orgs/change"] = daemon.answers["POST /operator/orgs/delete"] = org
+    status, out, _ = run("org", "set", "shop", "--allowance", "3000", "--price", "default", "--spend-cap", "none")
+    assert (status, out.splitlines()[-1].split()) == (0, ["usage:", "allowance=3000"])
+    usage = {"allowance": 3000, "price_per_1000_cents": None, "cap_cents": None}
+    assert daemon.asked[-1][2] == {"org": "shop", "usage": usage}
+    run("org", "set", "shop", "--rename", "store")
+    assert daemon.asked[-1][2] == {"org": "shop", "name": "store"}
+    assert run("org", "set", "shop", "--spend-cap", "-5")[0] == 2
+    assert run("org", "delete", "shop") == (0, "", 'Organization "shop" is deleted.\n')
+    found = {"period": "2026-06", "sent": 12, "allowance": None, "billable": 0, "price_per_1000_cents": 0}
+    daemon.answers["GET /operator/usage"] = {**found, "cap_cents": None, "projected_cents": 0}
+    _, out, _ = run("org", "usage", "shop", "--period", "2026-06")
+    assert [line.split()[-1] for line in out.splitlines()] == ["2026-06", "12", "unlimited", "0", "0", "0"]
+    assert daemon.asked[-1][2] == {"org": "shop", "period": "2026-06"}
+
+
+def test_the_audit_trail_and_a_new_name_for_a_key(run: Run, daemon: Daemon) -> None:
+    entry = {"id": "aud_1", "organization_id": "org_1", "actor": "key_1", "action": "key.renamed"}
+    entry |= {"resource_id": "key_2", "details": {"name": "web", "before": "app"}, "created_at": 1_700_000_000_000}
+    daemon.answers["GET /operator/audit"] = page(entry)
+    _, out, _ = run("audit", "--org", "shop")
+    line = "2023-11-14T22:13:20Z key_1 key.renamed key_2 name=web, before=app"
+    assert " ".join(out.splitlines()[1].split()) == line
+    assert json.loads(run("audit", "--json")[1]) == entry
+    daemon.answers["POST /operator/keys/key_1/rename"] = KEY | {"name": "web"}
+    assert run("key", "rename", "key_1", "web") == (0, "", 'Key key_1 is called "web".\n')
+
+
 def test_domains(run: Run, daemon: Daemon) -> None:
     at = "/operator/domains"
     for asked in (f"POST {at}", f"GET {at}/a.example/records", f"POST {at}/a.example/verify", f"DELETE {at}/a.example"):

@@ -117,6 +117,7 @@ QUERIES: list[Callable[[Tx], Any]] = [
     lambda tx: audit.page(tx, "o", 2),
     lambda tx: audit.purge(tx, "aud_1", 2),
     lambda tx: organizations.page(tx, 2),
+    lambda tx: organizations.keys_page(tx, "o", 2),
     lambda tx: organizations.key_by_name(tx, "o", "k", 1),
     lambda tx: sending.used(tx, "o", False, 1),
     lambda tx: outbox.enqueue(tx, "o", False, "e", "message.sent", ("message", "m"), 1),
