@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from api.mailstack import webhooks as mailstack
 from api.stackshift import webhooks as stackshift
 from mta.control.webhook_call import Format
 
 FORMATS: Final[Mapping[str, Format]] = {
     "stackshift": stackshift.body,
+    "mailstack": mailstack.body,
 }

@@ -1,6 +1,18 @@
 """MailStack. One file a resource; its `routes` stand in the list below."""
 
-from api.mailstack import api_keys, batches, billing, domains, emails, lint, messages, organizations, shapes
+from api.mailstack import (
+    api_keys,
+    batches,
+    billing,
+    domains,
+    emails,
+    lint,
+    messages,
+    organizations,
+    shapes,
+    templates,
+    webhooks,
+)
 from api.routing import Surface
 
 SURFACE = Surface(
@@ -15,6 +27,8 @@ SURFACE = Surface(
         api_keys.routes,
         billing.routes,
         organizations.routes,
+        templates.routes,
+        webhooks.routes,
     ),
     present_error=shapes.error,
     error_schema=shapes.ERROR,

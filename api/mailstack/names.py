@@ -39,6 +39,7 @@ RECIPIENT_STATUS: Final[Mapping[D, str]] = {
     D.SUPPRESSED: "Failed",
     D.CANCELLED: "Failed",
 }
+TEMPLATE_STATUS: Final = {"draft": "Draft", "active": "Published", "archived": "Archived"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ def matches_of(names: Iterable[str], field: str) -> tuple[str, ...]:
                 code="event_type_unknown",
                 field=field,
             )
+    if not wanted:
+        raise InvalidInput(f'Name at least one event, or "{EVERYTHING}" for all.', field=field)
     meant = {known[name] for name in wanted}
     return tuple(ours for ours, named in EVENTS.items() if named in meant)
 

@@ -22,7 +22,7 @@ from mta.model import Event, Page, Principal, Webhook, WebhookAttempt, WebhookDe
 from mta.net.http import Answer
 from mta.policy import idempotency as keys
 from mta.protocol.web_address import WebAddressError, parse_web_address
-from mta.protocol.webhook_signature import secret_text
+from mta.protocol.webhook_signature import PREFIX, secret_text
 from mta.store import audit, events, idempotency, outbox, webhooks
 from mta.store.database import Database
 from mta.store.sqlite import Tx
@@ -33,6 +33,8 @@ MAX_REPLAY: Final = 100  # events at once
 OVERLAP_MS: Final = 86_400_000  # a rotated secret is good for another day
 DIAGNOSED: Final = 100  # attempts that a diagnosis looks at
 COUNTED: Final = 10_000  # pending deliveries are counted up to here
+BY_OWNER: Final = "Disabled by its owner."
+SHOWN: Final = 4  # characters of a secret, its last, that a hint shows
 TEST_TYPE: Final = "webhook.test"
 STATUSES: Final = (outbox.PENDING, outbox.SUCCEEDED, outbox.FAILED)
 # What went wrong with a call, and what its owner can do.
@@ -93,6 +95,7 @@ class Webhooks:
         *,
         description: str = "",
         format: str = "stackshift",
+        enabled: bool = True,
     ) -> WithSecret:
         """`event_types` are the surface's names, `matches` ours ("*" is all of them). Raises InvalidInput, Conflict."""
         now, id, secret = ids.now_ms(), ids.new("whk"), secret_text(secrets.token_bytes(32))
@@ -102,8 +105,8 @@ class Webhooks:
             test=principal.test,
             url=self._checked(url),
             description=_description(description),
-            status=ACTIVE,
-            reason="",
+            status=ACTIVE if enabled else DISABLED,
+            reason="" if enabled else BY_OWNER,
             format=format,
             event_types=_some(event_types),
             matches=tuple(matches),
@@ -159,7 +162,7 @@ class Webhooks:
             if status == ACTIVE:
                 after = replace(after, reason="", failures=0, failing_since=None, next_at=0)
             elif status == DISABLED and before.status == ACTIVE:
-                after = replace(after, reason="Disabled by its owner.")
+                after = replace(after, reason=BY_OWNER)
                 tell(tx, before, "webhook.disabled", now, url=before.url, reason=after.reason)
             webhooks.save(tx, after)
             if after != before:
@@ -207,6 +210,10 @@ class Webhooks:
         webhook, now = await self._database.write(_reveal, principal, id), ids.now_ms()
         found = self._caller.secrets_of(webhook, now)
         return WithSecret(webhook, found[0], webhook.old_secret_until if len(found) > 1 else None)
+
+    def hint(self, webhook: Webhook) -> str:
+        """As much of the secret that signs now as tells it from others."""
+        return f"{PREFIX}...{self._caller.secrets_of(webhook, ids.now_ms())[0][-SHOWN:]}"
 
     async def deliveries(
         self, principal: Principal, id: str, *, status: str | None = None, limit: int = 50, cursor: str | None = None

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from api.mailstack.names import EVENTS, MESSAGE_STATUS, RECIPIENT_STATUS, matches_of, names_of
+from api.mailstack.webhooks import body as webhook_body
 from mta.errors import PaymentRequired
-from mta.model import DeliveryStatus
+from mta.model import DeliveryStatus, Event, MessageStatus
 from mta.store import suppressions
 from tests.api.conftest import House
 from tests.api.test_messages import settled
@@ -291,3 +293,147 @@ async def test_each_surface_says_no_in_its_own_shape(house: House) -> None:
             assert set((await client.get(path)).json()) == {"success", "message", "error"}, path
         refused = await client.put("/v1/emails")
     assert refused.status_code == 405 and refused.json()["error"] == "method_not_allowed"
+
+
+async def test_a_template_is_a_draft_until_it_is_published(house: House) -> None:
+    words = {"name": "Welcome", "subject": "Hi {{ name }}", "text": "One, {{ name }}"}
+    async with house.client() as client:
+        made = await client.post("/v1/templates", json=words)
+        assert made.status_code == 201, made.text
+        id = made.json()["id"]
+        send = {**{name: PLAIN[name] for name in ("from", "to")}, "templateId": id, "variables": {"name": "Bob"}}
+        draft = await client.post("/v1/emails", json=send)
+        published = (await client.post(f"/v1/templates/{id}/publish")).json()
+        changed = (await client.put(f"/v1/templates/{id}", json={"text": "Two, {{ name }}"})).json()
+        more = (await client.put(f"/v1/templates/{id}", json={"subject": "Ho {{ name }}"})).json()
+        preview = (await client.post(f"/v1/templates/{id}/preview", json={})).json()
+        first = (await client.post("/v1/emails", json=send)).json()["id"]
+        assert (await client.get("/v1/templates")).json() == [
+            {name: value for name, value in more.items() if name not in ("html", "text")}
+        ]
+        await client.post(f"/v1/templates/{id}/publish")
+        second = (await client.post("/v1/emails", json=send)).json()["id"]
+        said = [(await client.get(f"/v1/messages/{each}")).json() for each in (first, second)]
+        deleted = await client.delete(f"/v1/templates/{id}")
+        assert (await client.get(f"/v1/templates/{id}")).status_code == 404
+    shown = ("status", "version", "publishedVersion")
+    assert [made.json()[name] for name in shown] == ["Draft", 1, None]
+    assert (draft.status_code, draft.json()["error"]) == (409, "template_draft")
+    assert [published[name] for name in shown] == ["Published", 1, 1]
+    assert [changed[name] for name in shown] == ["Published", 2, 1]
+    assert [more[name] for name in (*shown, "subject", "text")] == [
+        "Published",
+        3,
+        1,
+        "Ho {{ name }}",
+        "Two, {{ name }}",
+    ]
+    assert preview == {"subject": "Ho", "html": None, "text": "Two, ", "missingVariables": ["name"]}
+    assert [(each["message"]["subject"], each["textBody"].strip()) for each in said] == [
+        ("Hi Bob", "One, Bob"),
+        ("Ho Bob", "Two, Bob"),
+    ]
+    assert said[0]["message"]["templateId"] == id
+    assert (deleted.status_code, deleted.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ({"eventTypes": "Delivered,Bounce"}, "Delivered,Bounce"),
+        ({"eventTypes": "*"}, "*"),
+        ({"events": ["email.delivered", "email.bounced", "email.clicked"]}, "Delivered,Bounce,Click"),
+        ({"eventTypes": " Reject , email.delivery_delayed"}, "Reject,DeliveryDelay"),
+    ],
+)
+async def test_webhooks_of_both_generations(house: House, asked: dict[str, Any], shown: str) -> None:
+    async with house.client() as client:
+        made = await client.post("/v1/webhooks", json={"url": "https://app.example.com/hook", **asked})
+        assert made.status_code == 201, made.text
+        hook, secret = made.json()["webhook"], made.json()["signingSecret"]
+        assert set(made.json()) == {"webhook", "signingSecret"} and secret.startswith("whsec_")
+        assert hook.pop("createdAt") and hook.pop("secretHint") == f"whsec_...{secret[-4:]}"
+        assert hook == {
+            "id": hook["id"],
+            "url": "https://app.example.com/hook",
+            "eventTypes": shown,
+            "enabled": True,
+        }
+        (listed,) = (await client.get("/v1/webhooks")).json()
+        assert listed == (await client.get(f"/v1/webhooks/{hook['id']}")).json()
+        assert set(listed) == {"id", "url", "eventTypes", "enabled", "secretHint", "createdAt"}
+
+
+async def test_a_webhook_is_changed_rotated_and_deleted(house: House) -> None:
+    async with house.client() as client:
+        body = {"url": "https://app.example.com/hook", "eventTypes": "Delivered", "enabled": False}
+        hook = (await client.post("/v1/webhooks", json=body)).json()["webhook"]
+        path = f"/v1/webhooks/{hook['id']}"
+        assert hook["enabled"] is False
+        await sent(client)
+        assert (await client.get(f"{path}/deliveries")).json() == []
+        changed = await client.put(path, json={"enabled": True, "eventTypes": "Sent,Reject"})
+        assert changed.json() == {**hook, "enabled": True, "eventTypes": "Sent,Reject"}
+        id = await sent(client)
+        await client.post(f"/v1/emails/{id}/cancel")
+        (delivery,) = (await client.get(f"{path}/deliveries")).json()
+        assert (delivery["eventType"], delivery["status"]) == ("email.rejected", "pending")
+        replayed = await client.post(f"/v1/webhooks/deliveries/{delivery['id']}/replay")
+        assert replayed.status_code == 200 and replayed.json()["id"] == delivery["id"]
+        rotated = (await client.post(f"{path}/rotate-secret")).json()
+        assert rotated["webhook"]["secretHint"] != hook["secretHint"]
+        assert (await client.delete(path)).json() == {"status": "ok"}
+        assert (await client.get(path)).status_code == 404
+        for wrong in ({"eventTypes": ""}, {"eventTypes": "Delivered,mail.message.sent"}, {}, {"events": []}):
+            refused = await client.post("/v1/webhooks", json={"url": body["url"], **wrong})
+            assert refused.status_code == 400 and refused.json()["field"] == "eventTypes", wrong
+
+
+async def test_webhooks_of_other_surfaces_show_what_they_mean_here(house: House) -> None:
+    async with house.client() as client:
+        for types in (["*"], ["mail.message.bounced", "mail.domain.created"], ["mail.domain.created"]):
+            body = {"url": "https://app.example.com/hook", "eventTypes": types}
+            assert (await client.post("/v1/mail/webhooks", json=body)).status_code == 201
+        shown = [each["eventTypes"] for each in (await client.get("/v1/webhooks")).json()]
+    assert shown == ["", "Bounce", "*"]
+
+
+def event(type: str, **data: Any) -> Event:
+    return Event("evt_1", "org_1", False, type, "message", "msg_1", "msg_1", "bob@example.org", data, 0)
+
+
+@pytest.mark.parametrize(
+    ("happened", "type", "status", "error"),
+    [
+        (event("delivery.delivered", code=250, reply="Ok"), "email.delivered", "Sent", None),
+        (
+            event("message.bounced", code=550, enhanced="5.1.1", reply="No such user"),
+            "email.bounced",
+            "Bounced",
+            "550 5.1.1 No such user",
+        ),
+        (event("message.suppressed", reason="complaint"), "email.rejected", "Failed", "Recipient is suppressed."),
+        (
+            event("message.failed", reply="Nobody answers.", reason="expired"),
+            "email.rejected",
+            "Failed",
+            "Nobody answers.",
+        ),
+        (event("message.clicked", url="https://x.example/"), "email.clicked", "Sent", None),
+        (event("webhook.test"), "webhook.test", None, None),
+    ],
+)
+def test_what_a_webhook_is_sent(happened: Event, type: str, status: str | None, error: str | None) -> None:
+    assert webhook_body(happened, None) == {
+        "type": type,
+        "createdAt": "1970-01-01T00:00:00.000Z",
+        "data": {"id": "msg_1", "toEmail": "bob@example.org", "status": status, "errorMessage": error},
+    }
+
+
+def test_every_event_and_status_has_its_name() -> None:
+    assert set(MESSAGE_STATUS) == set(MessageStatus) and set(RECIPIENT_STATUS) == set(DeliveryStatus)
+    assert sorted({named.number for named in EVENTS.values()}) == list(range(8))
+    for named in EVENTS.values():
+        assert matches_of([named.name], "x") == matches_of([named.type], "x")
+        assert names_of(matches_of([named.name], "x")) == named.name

@@ -87,6 +87,9 @@ RESOURCES: dict[str, dict[str, str]] = {
         "/domains": "domain",
         "/api-keys": "key",
         "/organizations": "empty_organization",
+        "/templates": "template",
+        "/webhooks": "webhook",
+        "/webhooks/deliveries": "webhook_delivery",
     },
     "Resend": {"/domains": "domain"},
 }
