@@ -10,11 +10,13 @@ import dataclasses
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from mimetypes import MimeTypes
 from typing import Any, TypeVar
 
 import msgspec
 
 from api.addresses import One, Several, mailbox, mailboxes, unique
+from api.errors import MissingField
 from api.routing import Call, invalid
 from mta.accept.broadcast import apart
 from mta.accept.submission import Accepted, Submission
@@ -27,6 +29,7 @@ from mta.protocol.mime import OCTET_STREAM, Attachment, Draft
 T = TypeVar("T")
 
 SEND_BYTES = 40_000_000  # of a request: base64 and JSON around a message of the largest size
+_TYPES = MimeTypes()  # by the ends of names, the same on every host
 REMOTE_FILES = 20  # of a message, fetched one after the other
 INLINE_RECIPIENTS = 50  # more addresses are read in a thread: each takes some 30 µs
 AT_ONCE = 20  # items of a batch read before others get a turn of the event loop
@@ -101,7 +104,7 @@ async def submission_of(call: Call, letter: Letter) -> Submission:
         raise InvalidInput("A message needs a subject.", field="subject")
     letter, template_id = await _filled(call, letter)
     if letter.html is None and letter.text is None:
-        raise InvalidInput("A message needs html or text.", code="content_missing", field="text")
+        raise MissingField("A message needs html or text.", code="content_missing", field="text")
     many = isinstance(letter.to, list) and len(letter.to) > INLINE_RECIPIENTS
     to, cc, bcc = await asyncio.to_thread(_addressees, letter) if many else _addressees(letter)
     draft = Draft(
@@ -141,8 +144,13 @@ async def submit_items(
     given: Sequence[Any],
     submission: Callable[[Any, int], Awaitable[Submission]],
     scheduled_at: int | None = None,
+    *,
+    whole: bool = False,
 ) -> Batch:
-    """Every item as a submission or an error of its own, and all of them through the door at once."""
+    """Every item as a submission or an error of its own, and all of them through the door at once.
+
+    A `whole` batch is accepted only if all of its items are: it raises what is wrong with the first that is not.
+    """
     items: list[Submission | PosthouseError] = []
     attached = 0
     for index, each in enumerate(given):
@@ -158,7 +166,7 @@ async def submit_items(
             raise
         except PosthouseError as error:
             items.append(error)
-    return await call.control.accept.submit_batch(call.principal, items, scheduled_at)
+    return await call.control.accept.submit_batch(call.principal, items, scheduled_at, whole=whole)
 
 
 async def submit_copies(call: Call, letter: Letter, recipients: Sequence[One]) -> Batch:
@@ -254,7 +262,7 @@ async def _attachment(call: Call, file: File, place: str, room: int) -> Attachme
     if not filename and not file.content_id:
         raise InvalidInput("An attachment needs a filename.", code="invalid_attachment", field=place)
     assert content is not None
-    return Attachment(content, filename, kind or OCTET_STREAM, file.content_id)
+    return Attachment(content, filename, kind or _TYPES.guess_type(filename or "")[0] or OCTET_STREAM, file.content_id)
 
 
 def _attached_bytes(submission: Submission) -> int:

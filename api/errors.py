@@ -27,6 +27,10 @@ class UnsupportedMedia(errors.PosthouseError):
     code = "unsupported_media_type"
 
 
+class MissingField(errors.InvalidInput):
+    """A body without a field that it needs."""
+
+
 # The first that fits holds.
 STATUSES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (errors.Unprocessable, 422),

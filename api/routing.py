@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
 from api.auth import principal_of
-from api.errors import MethodNotAllowed, UnsupportedMedia, as_posthouse, headers_of, status_of
+from api.errors import MethodNotAllowed, MissingField, UnsupportedMedia, as_posthouse, headers_of, status_of
 from api.uploads import Upload, read_upload
 from mta.control.audit import act_as
 from mta.control.build import Control
@@ -120,7 +120,7 @@ class Routes:
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """One dialect: where it is mounted, its resources, the shape of its answers and errors.
+    """One dialect: where it is mounted, its resources, the shape of its answers and errors, and the status of these.
 
     `actor` is who the audit trail names where no key was asked for.
     """
@@ -247,10 +247,11 @@ def invalid(error: msgspec.ValidationError) -> InvalidInput:
     text, path = str(error), None
     if found := _AT.fullmatch(text):
         text, path = found["text"], found["path"] or None
-    elif missing := re.search(r"required field `(\w+)`", text):
-        path = missing[1]
+    missing = re.search(r"required field `(\w+)`", text)
     text = text.replace("`", '"')
-    return InvalidInput(f"{path}: {text}." if path and "required field" not in text else f"{text}.", field=path)
+    if missing:
+        return MissingField(f"{text}.", field=path or missing[1])
+    return InvalidInput(f"{path}: {text}." if path else f"{text}.", field=path)
 
 
 async def _lines(items: AsyncIterator[Any]) -> AsyncIterator[bytes]:

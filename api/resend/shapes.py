@@ -1,13 +1,15 @@
-"""What Resend calls things: objects in snake_case that name their kind, and its errors."""
+"""What Resend calls things: objects in snake_case that name their kind, lists, and the table of its errors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from api.errors import MissingField
+from api.errors import status_of as our_status_of
 from mta.errors import InvalidInput, PosthouseError
 
 T = TypeVar("T")
@@ -43,23 +45,40 @@ ERROR: Final[Mapping[str, Any]] = {
         "message": {"type": "string"},
     },
 }
-# By status; what is more particular stands before it.
-NAMES: Final[Mapping[int, str]] = {
-    400: "validation_error",
-    401: "missing_api_key",
-    403: "invalid_api_key",
-    404: "not_found",
-    405: "method_not_allowed",
-    413: "validation_error",
-    415: "validation_error",
-    422: "validation_error",
-    429: "rate_limit_exceeded",
+# Our code -> Resend's status and name. Its clients choose their exceptions by these two.
+BY_CODE: Final[Mapping[str, tuple[int, str]]] = {
+    "api_key_missing": (401, "missing_api_key"),
+    "scope_missing": (401, "restricted_api_key"),
+    "domain_not_verified": (403, "validation_error"),
+    "content_missing": (422, "missing_required_field"),
+    "invalid_attachment": (422, "invalid_attachment"),
+    "attachment_unavailable": (422, "invalid_attachment"),
+    "invalid_idempotency_key": (400, "invalid_idempotency_key"),
+    "idempotency_conflict": (409, "invalid_idempotent_request"),
+    "day_limit_reached": (429, "daily_quota_exceeded"),
+}
+# Our status, where the table above has nothing. A spend cap that is reached is their quota.
+BY_STATUS: Final[Mapping[int, tuple[int, str]]] = {
+    400: (400, "validation_error"),
+    401: (403, "invalid_api_key"),
+    402: (429, "monthly_quota_exceeded"),
+    403: (403, "validation_error"),
+    404: (404, "not_found"),
+    405: (405, "method_not_allowed"),
+    409: (409, "validation_error"),
+    413: (413, "validation_error"),
+    415: (415, "validation_error"),
+    422: (422, "validation_error"),
+    429: (429, "rate_limit_exceeded"),
 }
 
 
+def status_of(problem: PosthouseError) -> int:
+    return _named(problem)[0]
+
+
 def error(problem: PosthouseError, status: int) -> dict[str, Any]:
-    name = NAMES.get(status, problem.code if status < 500 else "application_error")
-    return {"statusCode": status, "name": name, "message": problem.message}
+    return {"statusCode": status, "name": _named(problem)[1], "message": problem.message}
 
 
 def older_than(query: Paging) -> str | None:
@@ -69,3 +88,16 @@ def older_than(query: Paging) -> str | None:
             "before: lists go from the newest to the oldest here, so page through them with after.", field="before"
         )
     return query.after
+
+
+def listed(found: Sequence[T], more: bool) -> Listed[T]:
+    return Listed(has_more=more, data=list(found))
+
+
+def _named(problem: PosthouseError) -> tuple[int, str]:
+    if problem.code in BY_CODE:
+        return BY_CODE[problem.code]
+    if isinstance(problem, MissingField):
+        return 422, "missing_required_field"
+    status = our_status_of(problem)
+    return BY_STATUS.get(status, (status, "application_error"))

@@ -27,14 +27,20 @@ def enter_batch(
     way_out: WayOut,
     now: int,
     scheduled_at: int | None,
+    whole: bool,
 ) -> tuple[Batch, list[Entered]]:
-    """Stores what can be accepted, and why the rest cannot. Raises only Unavailable and the like."""
+    """Stores what can be accepted, and why the rest cannot. Raises only Unavailable and the like, or, where the batch
+    is accepted as a `whole` only, the first refusal."""
     batch_id = ids.new("bat", now)
     entered: list[Entered] = []
     for index, item in enumerate(items):
         found = item if isinstance(item, PosthouseError) else _enter(tx, principal, item, settings, way_out)
+        if whole and isinstance(found, PosthouseError):
+            raise at_index(found, index)
         if isinstance(found, PosthouseError):
             batches.add_item(tx, batch_id, index, found)
+        elif found.accepted is None and whole:
+            raise at_index(suppression.refusal(found.refused), index)
         elif found.accepted is None:
             batches.add_item(tx, batch_id, index, suppression.refusal(found.refused))
         else:
@@ -46,6 +52,12 @@ def enter_batch(
     for type in ("batch.created", "batch.completed"):
         events.add(tx, made.organization_id, type, "batch", made.id, test=made.test, data=data, at=now)
     return made, entered
+
+
+def at_index(error: PosthouseError, index: int) -> PosthouseError:
+    """The error, saying which item of a batch it is about."""
+    error.message = f"[{index}] {error.message}"
+    return error
 
 
 def _enter(

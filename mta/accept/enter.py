@@ -67,7 +67,7 @@ def enter(tx: Tx, principal: Principal, prepared: Prepared, settings: Settings, 
         prepared.options.stream,
     )
     going = len(prepared.recipients) - len(suppressed)
-    if not going:
+    if not going and not prepared.options.keep_suppressed:
         data = {"stream": prepared.options.stream, "subject": prepared.subject}
         for recipient in prepared.recipients:
             found = suppressed[recipient.address.key]
@@ -122,7 +122,7 @@ def _store(
     settings: Settings,
     suppressed: Mapping[str, Suppression],
 ) -> Entered:
-    made = _message(principal, prepared)
+    made = _message(principal, prepared, len(prepared.recipients) - len(suppressed))
     bodies.add(tx, prepared.body, prepared.chunks(), prepared.now)
     messages.add(tx, made, _path(prepared))
     going = _add_deliveries(tx, made, prepared, settings, suppressed)
@@ -141,7 +141,7 @@ def _store(
     return Entered(Accepted(made.id, made.status, False, names), tuple(going))
 
 
-def _message(principal: Principal, prepared: Prepared) -> Message:
+def _message(principal: Principal, prepared: Prepared, going: int) -> Message:
     chosen = prepared.options
     scheduled = chosen.scheduled_at is not None and chosen.scheduled_at > prepared.now
     return Message(
@@ -149,7 +149,7 @@ def _message(principal: Principal, prepared: Prepared) -> Message:
         organization_id=principal.organization_id,
         body_id=prepared.body.id,
         domain=prepared.author[1].domain,
-        status=roll_up((DeliveryStatus.QUEUED,), scheduled=scheduled),
+        status=roll_up((DeliveryStatus.QUEUED if going else DeliveryStatus.SUPPRESSED,), scheduled=scheduled),
         test=principal.test,
         source=prepared.submission.source,
         stream=chosen.stream,
@@ -254,19 +254,20 @@ def _tell_accepted(
     tx: Tx, made: Message, prepared: Prepared, going: int, suppressed: Mapping[str, Suppression]
 ) -> None:
     """The message's event, and the counters that analytics and reputation read (one a recipient)."""
-    only = str(prepared.recipients[0].address) if len(prepared.recipients) == 1 else None
-    events.add(
-        tx,
-        made.organization_id,
-        "message.scheduled" if made.status is MessageStatus.SCHEDULED else "message.queued",
-        "message",
-        made.id,
-        test=made.test,
-        message_id=made.id,
-        recipient=only,
-        data={"recipients": len(prepared.recipients)},
-        at=made.created_at,
-    )
+    if going:
+        only = str(prepared.recipients[0].address) if len(prepared.recipients) == 1 else None
+        events.add(
+            tx,
+            made.organization_id,
+            "message.scheduled" if made.status is MessageStatus.SCHEDULED else "message.queued",
+            "message",
+            made.id,
+            test=made.test,
+            message_id=made.id,
+            recipient=only,
+            data={"recipients": len(prepared.recipients)},
+            at=made.created_at,
+        )
     for name, value in (("queued", going), ("suppressed", len(suppressed))):
         if value:
             events.count(

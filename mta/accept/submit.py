@@ -111,15 +111,21 @@ class Accept:
         return await self._database.read(replayed, principal, key, fingerprint, self._settings, self._clock())
 
     async def submit_batch(
-        self, principal: Principal, items: Sequence[Submission | PosthouseError], scheduled_at: int | None = None
+        self,
+        principal: Principal,
+        items: Sequence[Submission | PosthouseError],
+        scheduled_at: int | None = None,
+        *,
+        whole: bool = False,
     ) -> Batch:
-        """Accepts what it can of many messages; an item may be an error already. All that became of them is durable
-        when this returns. Raises StorageFull or Unavailable; then there is no batch.
+        """Accepts what it can of many messages, or the `whole` batch; an item may be an error already. All that became
+        of them is durable when this returns. Raises StorageFull or Unavailable, and for a whole batch what is wrong
+        with its first item that cannot be accepted; then there is no batch.
         """
         self.check_room()
         prepared = await asyncio.to_thread(self._prepare_batch, principal, items)
         batch, entered = await self._database.write(
-            enter_batch, principal, prepared, self._settings, self._way_out, self._clock(), scheduled_at
+            enter_batch, principal, prepared, self._settings, self._way_out, self._clock(), scheduled_at, whole
         )
         self._offer_due(entered)
         return batch

@@ -90,6 +90,7 @@ class Options:
     expires_at: int | None = None
     lane: Lane | None = None
     template_id: str | None = None
+    keep_suppressed: bool = False  # a message that may go to nobody is kept as suppressed, instead of refused
     ret: str | None = None  # RFC 3461 §4.3: FULL or HDRS
     envid: str | None = None  # RFC 3461 §4.4
 

@@ -23,6 +23,7 @@ ROUTES = [
 BODIES: dict[str, Any] = {
     "/api-keys/{id}": {"name": "web"},
     "test-send": {"to": "bob@example.org", "data": {"name": "Bob"}},
+    "/emails/{id}": {"scheduled_at": "in 1 day"},
 }  # by the path or its last part, where {} does not do
 
 
