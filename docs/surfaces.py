@@ -15,8 +15,9 @@ from typing import Any
 
 import msgspec
 
-from api import mailstack, stack0, stackshift
+from api import mailstack, resend, stack0, stackshift
 from api.mailstack import names as mailstack_names
+from api.resend import names as resend_names
 from api.routing import Route, Surface
 from api.stack0 import names as stack0_names
 from api.stackshift import names as stackshift_names
@@ -81,6 +82,14 @@ COLUMNS = (
         "/send",
         stack0_names.MESSAGE_STATUS,
         events={ours: f"status `{shown}`" for ours, shown in stack0_names.EVENTS.items()},
+    ),
+    Column(
+        resend.SURFACE,
+        "/emails",
+        events={
+            ours: ", ".join([f"`{name}`"] * bool(name) + [f"last_event `{last}`"] * bool(last))
+            for ours, (name, last) in resend_names.EVENTS.items()
+        },
     ),
 )
 
