@@ -87,20 +87,24 @@ def migrations() -> list[tuple[int, str, str]]:
     return sorted(scripts)
 
 
-def migrate(connection: apsw.Connection, up_to: int | None = None) -> int:
-    """Applies what is missing, each script in a transaction of its own; returns the version reached."""
+def migrate(connection: apsw.Connection) -> int:
+    """Applies the scripts that are missing, in one transaction, and returns the version reached.
+
+    A script that fails leaves the store as it was, fit for the version that wrote it.
+    """
     version = int(next(iter(connection.execute("PRAGMA user_version")))[0])
-    for number, name, sql in migrations():
-        if number <= version or (up_to is not None and number > up_to):
-            continue
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+    missing = [script for script in migrations() if script[0] > version]
+    if not missing:
+        return version
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for _, _, sql in missing:
             connection.execute(sql)
-            connection.execute(f"PRAGMA user_version={number}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        log.info("store migrated", number=number, name=name)
-        version = number
-    return version
+        reached = missing[-1][0]
+        connection.execute(f"PRAGMA user_version={reached}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    log.info("store migrated", before=version, now=reached)
+    return reached

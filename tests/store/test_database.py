@@ -8,6 +8,7 @@ import apsw
 import pytest
 
 from mta.errors import ConfigError, Conflict, StorageFull, Unavailable
+from mta.store import organizations, sqlite
 from mta.store.database import Database
 from mta.store.sqlite import Tx, migrate, migrations, open_connection
 
@@ -129,3 +130,32 @@ def test_migrations_are_numbered_without_gaps_and_apply_once(tmp_path: Path) -> 
     connection = apsw.Connection(str(tmp_path / "m.sqlite"))
     assert migrate(connection) == len(scripts)
     assert migrate(connection) == len(scripts)
+
+
+async def test_a_store_of_the_first_version_is_read_after_the_upgrade(tmp_path: Path) -> None:
+    path = tmp_path / "posthouse.sqlite"
+    oldest = open_connection(path)
+    oldest.execute(f"BEGIN; {migrations()[0][2]}; PRAGMA user_version = 1; COMMIT")
+    add(Tx(oldest), 1)
+    oldest.close()
+    database = Database(path, floor_bytes=0)
+    await database.start()
+    found = await database.read(organizations.by_id, "o1")
+    await database.close()
+    assert found is not None and (found.name, found.tier, found.created_at) == ("o1", "custom", 1)
+
+
+def test_an_upgrade_that_fails_leaves_the_store_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = apsw.Connection(str(tmp_path / "m.sqlite"))
+    scripts = migrations()
+    broken = [
+        *scripts,
+        (len(scripts) + 1, "broken", "CREATE TABLE more (id TEXT); CREATE TABLE organizations (id TEXT)"),
+    ]
+    monkeypatch.setattr(sqlite, "migrations", lambda: scripts)
+    version = migrate(connection)
+    monkeypatch.setattr(sqlite, "migrations", lambda: broken)
+    with pytest.raises(apsw.SQLError, match="organizations already exists"):
+        migrate(connection)
+    assert list(connection.execute("PRAGMA user_version")) == [(version,)]
+    assert not list(connection.execute("SELECT * FROM sqlite_master WHERE name = 'more'"))
