@@ -200,7 +200,7 @@ def messages(world: World) -> None:
     mail = parsed(got)
     assert (mail["From"], mail["To"], mail["Cc"]) == (APP, "Bob <bob@example.net>", "cy@example.net")
     assert (mail["Bcc"], mail["Reply-To"], mail["X-Order"]) == (None, "desk@shop.example", "17")
-    assert [part.get_content() for part in mail.iter_attachments()] == [b"17 EUR"]
+    assert [part.get_content() for part in mail.iter_attachments()] == ["17 EUR"]
     assert got.sender.endswith("@bounce.shop.example") and b"DKIM-Signature:" in got.content
 
     shown = until(lambda: world.mail.messages.get(sent["id"]), lambda found: found["status"] == "sent")
