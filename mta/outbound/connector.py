@@ -38,7 +38,7 @@ class Connector:
         self._resolver = resolver
         self._ehlo_name = ehlo_name
         self._clock = clock
-        self._broken_tls: dict[str, float] = {}
+        self._broken_tls: dict[Target, float] = {}  # until when
         self._broken_family: dict[str, float] = {}
 
     async def connect(self, route: Route) -> SmtpConnection:
@@ -102,7 +102,7 @@ class Connector:
     async def _session(self, target: Target, route: Route) -> SmtpConnection:
         source = self._source(target.address, route.site)
         mode = route.tls
-        if mode == "opportunistic" and self._broken_tls.get(target.host, 0.0) > self._clock():
+        if mode == "opportunistic" and self._broken_tls.get(target, 0.0) > self._clock():
             mode = "off"
         try:
             return await connect(target, TlsPolicy(mode), self._ehlo_name, self._timeouts, source)
@@ -110,7 +110,7 @@ class Connector:
             if mode != "opportunistic":
                 raise
             log.warning("TLS failed, going on in clear", host=target.host, address=target.address, error=trouble.text)
-            self._broken_tls[target.host] = self._clock() + self._settings.broken_tls_s
+            self._broken_tls[target] = self._clock() + self._settings.broken_tls_s
         return await connect(target, TlsPolicy("off"), self._ehlo_name, self._timeouts, source)
 
 
