@@ -222,12 +222,21 @@ async def _secure(connection: SmtpConnection, wire: Wire, policy: TlsPolicy) -> 
         TimeoutError,
         ValueError,
     ) as error:  # ssl.SSLError is an OSError; a name may be one that TLS refuses
-        raise TlsTrouble("validation-failure", f"The TLS handshake with {wire.peer} failed: {error}.") from error
+        raise TlsTrouble(
+            "validation-failure", f"The TLS handshake with {wire.peer} failed: {_reason(error)}."
+        ) from error
     connection.tls = info = _tls_info(wire, policy)
     wire.note("-", f"{info.version} {info.cipher}")
     client.tls_started()
     wire.flush()
     await _greeted(wire)
+
+
+def _reason(error: Exception) -> str:
+    """asyncio raises some of them without a word."""
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    return str(error) or "the connection was closed"
 
 
 def _tls_info(wire: Wire, policy: TlsPolicy) -> TlsInfo:
