@@ -46,7 +46,7 @@ class Assets:
     async def page(self, organization_id: str, limit: int, cursor: str | None = None) -> Page[Asset]:
         """Newest first."""
         found = await self._database.read(assets.page, organization_id, limit + 1, cursor or "~")
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return Page.cut(found, limit)
 
     async def get(self, organization_id: str, id: str) -> Asset:
         """Raises NotFound, as everything below."""

@@ -37,4 +37,4 @@ class Audit:
     async def page(self, organization_id: str, limit: int = 50, cursor: str | None = None) -> Page[AuditEntry]:
         """Newest first."""
         found = await self._database.read(audit.page, organization_id, limit + 1, cursor or "~")
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return Page.cut(found, limit)

@@ -22,7 +22,7 @@ class Batches:
         found = await self._database.read(
             batches.page, principal.organization_id, principal.test, limit + 1, cursor or "~"
         )
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return Page.cut(found, limit)
 
     async def get(self, principal: Principal, id: str) -> Batch:
         """Raises NotFound."""
@@ -36,7 +36,7 @@ class Batches:
             return batches.items(tx, id, limit + 1, after)
 
         found = await self._database.read(read)
-        return Page(tuple(found[:limit]), str(found[limit - 1].index) if len(found) > limit else None)
+        return Page.cut(found, limit, lambda each: str(each.index))
 
     async def cancel(self, principal: Principal, id: str) -> Batch:
         """What still waits for its time goes nowhere any more. Raises Conflict (`too_late`) where nothing does."""

@@ -62,7 +62,7 @@ class Bounces:
                 message_id=message_id,
             )
         )
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return Page.cut(found, limit)
 
     async def report(self, principal: Principal, report: Report) -> Bounce:
         """Settles the recipient of the message like any other bounce; a hard one suppresses.

@@ -106,8 +106,7 @@ class Domains:
     async def page(self, organization_id: str, limit: int = 50, cursor: str | None = None) -> Page[DomainView]:
         """Newest first."""
         found = await self._database.read(stored.page, organization_id, limit + 1, cursor or "~")
-        more = found[limit - 1][0].id if len(found) > limit else None
-        return Page(tuple(self._view(domain, keys) for domain, keys in found[:limit]), more)
+        return Page.cut([self._view(*one) for one in found], limit, lambda view: view.domain.id)
 
     async def newest(self, organization_id: str) -> list[DomainView]:
         """The newest `MAX_LISTED`, for who has no pages."""

@@ -59,7 +59,7 @@ class Events:
             return sorted(found, key=lambda event: event.id, reverse=True)[: limit + 1]
 
         found = await self._database.read(read)
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return Page.cut(found, limit)
 
     async def get(self, principal: Principal, id: str) -> Event:
         """Raises NotFound."""

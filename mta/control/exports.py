@@ -65,7 +65,7 @@ class Exports:
         found = await self._database.read(
             exports.page, principal.organization_id, principal.test, limit + 1, cursor or "~"
         )
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return Page.cut(found, limit)
 
     async def get(self, principal: Principal, id: str) -> Export:
         """Raises NotFound."""

@@ -61,7 +61,7 @@ class InboundMail:
     async def domains(self, principal: Principal, limit: int = 50, cursor: str | None = None) -> Page[InboundDomain]:
         """Newest first."""
         found = await self._database.read(inbound.domains, principal.organization_id, limit + 1, cursor or "~")
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return Page.cut(found, limit)
 
     async def domain(self, principal: Principal, id: str) -> InboundDomain:
         """Raises NotFound."""
@@ -90,7 +90,7 @@ class InboundMail:
         found = await self._database.read(
             inbound.page, principal.organization_id, limit + 1, cursor or "~", LISTED_TEXT
         )
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return Page.cut(found, limit)
 
     async def message(self, principal: Principal, id: str) -> InboundMessage:
         """Raises NotFound."""

@@ -114,7 +114,7 @@ class Keys:
     async def page(self, organization_id: str, limit: int = 50, cursor: str | None = None) -> Page[ApiKey]:
         """Newest first, without the revoked ones."""
         found = await self._database.read(organizations.keys_page, organization_id, limit + 1, cursor or "~")
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return Page.cut(found, limit)
 
     async def get(self, organization_id: str, id: str) -> ApiKey:
         """Raises NotFound, for another organization's and a revoked one too, as everything below."""

@@ -107,7 +107,7 @@ class Messages:
             return [MessageView(one, tuple(deliveries.by_message(tx, one.id, LISTED_RECIPIENTS))) for one in newest]
 
         found = await self._database.read(read)
-        return Page(tuple(found[:limit]), found[limit - 1].message.id if len(found) > limit else None)
+        return Page.cut(found, limit, lambda view: view.message.id)
 
     async def search(self, principal: Principal, wanted: Search, offset: int, limit: int) -> Found:
         """By offset, for surfaces without cursors: what it costs has a bound, and so have `total` and `offset`."""

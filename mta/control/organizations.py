@@ -53,7 +53,7 @@ class Organizations:
     async def page(self, limit: int = 50, cursor: str | None = None) -> Page[Organization]:
         """Newest first."""
         found = await self._database.read(organizations.page, limit + 1, cursor or "~")
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return Page.cut(found, limit)
 
     async def get(self, name_or_id: str) -> Organization:
         """Raises NotFound."""

@@ -184,7 +184,7 @@ class Otp:
             )
 
         found = await self._database.read(read)
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return Page.cut(found, limit)
 
     async def cancel(self, principal: Principal, id: str) -> OtpChallenge:
         """The code is void, its mail stopped if it still can be. Raises Conflict where it has ended otherwise."""

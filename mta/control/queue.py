@@ -111,7 +111,7 @@ class QueueControl:
             if len(rows) < STEP:
                 break
             after = rows[-1].id
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return Page.cut(found, limit)
 
     async def messages_of(self, found: Sequence[Delivery]) -> dict[str, Message]:
         """The messages of some deliveries, by their ids."""

@@ -79,7 +79,7 @@ class Reputation:
             return found[: limit + 1]
 
         found = await self._database.read(read)
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return Page.cut(found, limit)
 
     async def clear(self, organization_id: str, domain: str = "") -> Standing:
         """Healthy again, and judged by what is sent from the next full hour on. Raises NotFound."""

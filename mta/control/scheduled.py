@@ -25,7 +25,7 @@ class Scheduled:
         found = await self._database.read(
             messages.scheduled, principal.organization_id, principal.test, limit + 1, cursor
         )
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return Page.cut(found, limit)
 
     async def get(self, principal: Principal, id: str) -> Message:
         """Raises NotFound, also for a message that was sent at once."""

@@ -37,5 +37,5 @@ class Streams:
     async def page(self, organization_id: str, limit: int, cursor: str | None = None) -> Page[Stream]:
         """Newest first; on the first page those that everybody has come before them."""
         found = await self._database.read(streams.page, organization_id, limit + 1, cursor or "~")
-        first = () if cursor else tuple(DEFAULTS.values())
-        return Page((*first, *found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        page = Page.cut(found, limit)
+        return page if cursor else Page((*DEFAULTS.values(), *page.items), page.next_cursor)

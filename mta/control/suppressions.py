@@ -49,7 +49,7 @@ class Suppressions:
                     tx, principal.organization_id, principal.test, limit=limit + 1, before=before, reason=reason
                 )
             )
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return Page.cut(found, limit)
 
     async def create(
         self,

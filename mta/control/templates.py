@@ -127,7 +127,7 @@ class Templates:
             return [TemplateView(each, _active(tx, each), tuple(templates.versions(tx, each.id, 1))) for each in found]
 
         found = await self._database.read(read)
-        return Page(tuple(found[:limit]), found[limit - 1].template.id if len(found) > limit else None)
+        return Page.cut(found, limit, lambda view: view.template.id)
 
     async def found(
         self, principal: Principal, offset: int, limit: int, *, active: bool | None = None, search: str = ""
@@ -196,7 +196,7 @@ class Templates:
             return templates.versions(tx, found.id, limit + 1, before)
 
         found = await self._about(principal, key, read)
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return Page.cut(found, limit)
 
     async def version(self, principal: Principal, key: str, version_id: str | None = None) -> TemplateVersion:
         """That version, or the active one."""

@@ -128,7 +128,7 @@ class Webhooks:
         found = await self._database.read(
             webhooks.page, principal.organization_id, principal.test, limit + 1, cursor or "~"
         )
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return Page.cut(found, limit)
 
     async def get(self, principal: Principal, id: str) -> Webhook:
         """Raises NotFound, as everything below."""
@@ -227,7 +227,7 @@ class Webhooks:
             return outbox.page(tx, id, limit + 1, cursor or "~", status)
 
         found = await self._database.read(read)
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return Page.cut(found, limit)
 
     async def delivery(self, principal: Principal, id: str) -> tuple[WebhookDelivery, list[WebhookAttempt]]:
         """With its attempts, oldest first."""

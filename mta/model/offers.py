@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -170,3 +171,8 @@ class Page(Generic[T]):
 
     items: tuple[T, ...]
     next_cursor: str | None
+
+    @staticmethod
+    def cut(found: Sequence[T], limit: int, id_of: Callable[[T], str] = attrgetter("id")) -> Page[T]:
+        """`found` was read with `limit` + 1: the one too many says that there is a next page."""
+        return Page(tuple(found[:limit]), id_of(found[limit - 1]) if len(found) > limit else None)
