@@ -11,7 +11,7 @@ from mta.lifecycle.settle import Settlement, settle
 from mta.lifecycle.states import may_become
 from mta.model import Bounce, DeliveryStatus, Page, Principal, Queued
 from mta.protocol.address import Address, AddressError, parse_address
-from mta.store import bounces, deliveries, events, messages, suppressions
+from mta.store import bounces, deliveries, messages, suppressions
 from mta.store.database import Database
 from mta.store.sqlite import Tx
 
@@ -132,30 +132,14 @@ def _of_address(tx: Tx, principal: Principal, address: Address, report: Report, 
     )
     bounces.add(tx, made)
     if made.type == "hard":
-        _suppress(tx, principal, made, now)
-    return made
-
-
-def _suppress(tx: Tx, principal: Principal, bounce: Bounce, now: int) -> None:
-    found, new = suppressions.add(
-        tx,
-        principal.organization_id,
-        bounce.email,
-        "hard_bounce",
-        "user",
-        now,
-        test=principal.test,
-        metadata={"bounce_id": bounce.id},
-    )
-    if new:
-        events.add(
+        suppressions.add(
             tx,
             principal.organization_id,
-            "suppression.created",
-            "suppression",
-            found.id,
+            made.email,
+            "hard_bounce",
+            "user",
+            now,
             test=principal.test,
-            recipient=found.email,
-            data={"email": found.email, "reason": found.reason, "source": found.source},
-            at=now,
+            metadata={"bounce_id": made.id},
         )
+    return made

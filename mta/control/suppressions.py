@@ -12,7 +12,7 @@ from mta import ids
 from mta.errors import InvalidInput, NotFound
 from mta.model import Page, Principal, Suppression
 from mta.protocol.address import AddressError, parse_address
-from mta.store import audit, events, suppressions
+from mta.store import audit, suppressions
 from mta.store.database import Database
 from mta.store.sqlite import Tx
 
@@ -98,12 +98,9 @@ def _key(email: str) -> str:
 def _add(
     tx: Tx, principal: Principal, key: str, reason: str, metadata: Mapping[str, Any], stream: str, now: int
 ) -> Suppression:
-    found, new = suppressions.add(
+    return suppressions.add(
         tx, principal.organization_id, key, reason, "user", now, test=principal.test, stream=stream, metadata=metadata
-    )
-    if new:
-        _tell(tx, found, "suppression.created", now)
-    return found
+    )[0]
 
 
 def _owned(tx: Tx, principal: Principal, id: str) -> Suppression:
@@ -115,22 +112,6 @@ def _owned(tx: Tx, principal: Principal, id: str) -> Suppression:
 
 def _delete(tx: Tx, principal: Principal, id: str, now: int) -> Suppression:
     found = _owned(tx, principal, id)
-    suppressions.delete(tx, id)
-    _tell(tx, found, "suppression.deleted", now)
+    suppressions.delete(tx, found, now)
     audit.add(tx, found.organization_id, "suppression.deleted", id, email=found.email, reason=found.reason)
     return found
-
-
-def _tell(tx: Tx, about: Suppression, type: str, now: int) -> None:
-    events.add(
-        tx,
-        about.organization_id,
-        type,
-        "suppression",
-        about.id,
-        test=about.test,
-        message_id=about.message_id,
-        recipient=about.email,
-        data={"email": about.email, "reason": about.reason, "source": about.source},
-        at=now,
-    )

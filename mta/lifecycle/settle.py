@@ -215,8 +215,8 @@ def _too_many(tx: Tx, made: Bounce, patience: Patience) -> bool:
 
 
 def suppress(tx: Tx, queued: Queued, reason: str, now: int, **metadata: Any) -> None:
-    """Suppresses a delivery's recipient for its organization, with the event."""
-    found, new = suppressions.add(
+    """Suppresses a delivery's recipient for its organization."""
+    suppressions.add(
         tx,
         queued.organization_id,
         queued.recipient.key,
@@ -227,19 +227,6 @@ def suppress(tx: Tx, queued: Queued, reason: str, now: int, **metadata: Any) -> 
         metadata=metadata,
         message_id=queued.message_id,
     )
-    if new:
-        events.add(
-            tx,
-            queued.organization_id,
-            "suppression.created",
-            "suppression",
-            found.id,
-            test=queued.test,
-            message_id=queued.message_id,
-            recipient=found.email,
-            data={"email": found.email, "reason": reason, "source": found.source},
-            at=now,
-        )
 
 
 def _roll_up(tx: Tx, message_id: str, now: int) -> None:

@@ -91,18 +91,6 @@ def unsubscribe(tx: Tx, left: Subscription, now: int) -> Suppression:
         events.add(
             tx,
             left.organization_id,
-            "suppression.created",
-            "suppression",
-            found.id,
-            test=left.test,
-            message_id=left.message_id,
-            recipient=found.email,
-            data={"email": found.email, "reason": found.reason, "source": found.source, "stream": found.stream},
-            at=now,
-        )
-        events.add(
-            tx,
-            left.organization_id,
             "message.unsubscribed",
             "message",
             left.message_id,

@@ -1,4 +1,7 @@
-"""Suppressed addresses at rest. The key is the address with lower-case local part and A-label domain."""
+"""Suppressed addresses at rest, told by an event when they come and when they go.
+
+The key is the address with lower-case local part and A-label domain.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 
 from mta import ids
 from mta.model import Suppression
+from mta.store import events
 from mta.store.sqlite import Row, Tx, from_json, to_json
 
 COLUMNS = "id, organization_id, test, email, reason, source, stream, metadata, message_id, created_at"
@@ -48,7 +52,7 @@ def add(
     metadata: Mapping[str, Any] | None = None,
     message_id: str | None = None,
 ) -> tuple[Suppression, bool]:
-    """Suppresses an address; returns the suppression and whether it is new."""
+    """Suppresses an address, with the event; returns the suppression and whether it is new."""
     made = tx.one(
         ADD,
         id=ids.new("sup", now),
@@ -64,7 +68,10 @@ def add(
     )
     row = tx.one(FIND, organization_id=organization_id, test=int(test), email=email, stream=stream)
     assert row is not None
-    return suppression(row), made is not None
+    found = suppression(row)
+    if made is not None:
+        _tell(tx, found, "suppression.created", now)
+    return found, made is not None
 
 
 def applying(tx: Tx, organization_id: str, test: bool, email: str, stream: str) -> Suppression | None:
@@ -78,8 +85,10 @@ def by_id(tx: Tx, id: str) -> Suppression | None:
     return suppression(row) if row else None
 
 
-def delete(tx: Tx, id: str) -> None:
-    tx.run(DELETE, id=id)
+def delete(tx: Tx, gone: Suppression, now: int) -> None:
+    """Mail goes there again; with the event."""
+    tx.run(DELETE, id=gone.id)
+    _tell(tx, gone, "suppression.deleted", now)
 
 
 def page(
@@ -94,3 +103,19 @@ def page(
 def of_email(tx: Tx, organization_id: str, test: bool, email: str) -> list[Suppression]:
     """Everything that an address is suppressed for: one a stream at most, newest first."""
     return [suppression(row) for row in tx.all(OF_EMAIL, organization_id=organization_id, test=int(test), email=email)]
+
+
+def _tell(tx: Tx, about: Suppression, type: str, now: int) -> None:
+    data = {"email": about.email, "reason": about.reason, "source": about.source}
+    events.add(
+        tx,
+        about.organization_id,
+        type,
+        "suppression",
+        about.id,
+        test=about.test,
+        message_id=about.message_id,
+        recipient=about.email,
+        data=data if not about.stream else data | {"stream": about.stream},
+        at=now,
+    )

@@ -248,7 +248,7 @@ async def test_soft_bounces_on_five_days_suppress_unless_something_arrived_betwe
     )
     assert found.reason == "repeated_soft_bounce"
 
-    await world.house.database.write(suppressions.delete, found.id)
+    await world.house.database.write(suppressions.delete, found, ids.now_ms())
     await world.delivered("full@example.org")
     await bounce(0)
     assert not await world.house.count("suppressions")
