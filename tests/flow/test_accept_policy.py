@@ -23,7 +23,7 @@ async def test_nothing_is_queued_where_every_recipient_is_suppressed(house: Hous
     await house.suppress("ann@example.org")
     error = await refused(house, smtp(recipients=to("Ann@example.org")))
     assert isinstance(error, Unprocessable) and error.code == "recipient_suppressed"
-    rows = await house.database.read(lambda tx: tx.all("SELECT type, recipient, message_id FROM events"))
+    rows = await house.database.read(lambda tx: tx.all("SELECT type, recipient, message_id FROM events ORDER BY id"))
     assert rows == [("suppression.created", "ann@example.org", None), ("message.suppressed", "Ann@example.org", None)]
     assert (await house.database.read(sending.used, house.organization.id, False, house.now)).day == 0
 

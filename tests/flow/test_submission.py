@@ -315,8 +315,8 @@ async def test_a_suppressed_recipient_is_refused_with_the_reason(house: House, a
     code, text = await app.talk(lambda client: (client.mail("shop@example.com"), client.rcpt("Ann@example.org"))[1])
     assert code == 550 and text.startswith(b"5.7.1 ann@example.org is suppressed: its owner reported")
     await house.database.write(lambda tx: None)  # what was posted before is done
-    told = await house.database.read(lambda tx: tx.all("SELECT type, recipient FROM events"))
-    assert told == [("message.suppressed", "Ann@example.org")]
+    told = await house.database.read(lambda tx: tx.all("SELECT type, recipient FROM events ORDER BY id"))
+    assert told == [("suppression.created", "ann@example.org"), ("message.suppressed", "Ann@example.org")]
 
 
 async def test_at_data_the_stream_decides(house: House, app: Port) -> None:
