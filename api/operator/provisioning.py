@@ -89,6 +89,7 @@ class KeyRequest(msgspec.Struct):
     scopes: tuple[str, ...] = ("*",)
     test: bool = False
     expires_at: int | None = None
+    domain: str = ""
 
 
 class Rename(msgspec.Struct):
@@ -106,6 +107,7 @@ class NewKey(msgspec.Struct):
     test: bool
     created_at: int
     expires_at: int | None
+    domain: str
     secret: str
 
 
@@ -220,7 +222,7 @@ async def add_key(call: Call, body: KeyRequest) -> NewKey:
     """Make a key; its secret is in this answer only."""
     operator = Principal(await _org(call, body.org))
     key, secret = await call.control.keys.create(
-        operator, body.name, body.scopes, test=body.test, expires_at=body.expires_at
+        operator, body.name, body.scopes, test=body.test, expires_at=body.expires_at, domain=body.domain
     )
     return NewKey(
         id=key.id,
@@ -231,6 +233,7 @@ async def add_key(call: Call, body: KeyRequest) -> NewKey:
         test=key.test,
         created_at=key.created_at,
         expires_at=key.expires_at,
+        domain=key.domain,
         secret=secret,
     )
 

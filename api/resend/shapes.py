@@ -49,6 +49,7 @@ ERROR: Final[Mapping[str, Any]] = {
 BY_CODE: Final[Mapping[str, tuple[int, str]]] = {
     "api_key_missing": (401, "missing_api_key"),
     "scope_missing": (401, "restricted_api_key"),
+    "scope_forbidden": (401, "restricted_api_key"),
     "domain_not_verified": (403, "validation_error"),
     "content_missing": (422, "missing_required_field"),
     "invalid_attachment": (422, "invalid_attachment"),

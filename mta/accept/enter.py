@@ -107,10 +107,10 @@ def _replay(tx: Tx, message_id: str) -> Accepted:
 
 
 def _check_sender(tx: Tx, principal: Principal, prepared: Prepared) -> Domain:
-    found = senders.sending_domain(tx, principal.organization_id, prepared.author[1].domain)
+    found = senders.sending_domain(tx, principal, prepared.author[1].domain)
     reverse_path = prepared.submission.reverse_path
     if reverse_path is not None and reverse_path.domain != found.name:
-        senders.check_reverse_path(tx, principal.organization_id, reverse_path.domain)
+        senders.check_reverse_path(tx, principal, reverse_path.domain)
     return found
 
 

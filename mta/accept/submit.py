@@ -148,7 +148,7 @@ class Accept:
 
     async def check_sender(self, principal: Principal, author: Address) -> None:
         """Raises InvalidInput or Forbidden where mail from this address would be refused."""
-        await self._database.read(senders.sending_domain, principal.organization_id, author.domain)
+        await self._database.read(senders.sending_domain, principal, author.domain)
 
     def send_time(self, text: str, field: str = "sendAt") -> int:
         """When a message is to go, as epoch ms. Raises InvalidInput."""

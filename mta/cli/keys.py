@@ -22,6 +22,9 @@ def create(
     scope: Annotated[list[str] | None, typer.Option(help="What it may do; repeats. Default: *, everything.")] = None,
     test: Annotated[bool, typer.Option("--test", help="A test key: its mail is simulated.")] = False,
     expires: Annotated[str | None, typer.Option(metavar="WHEN", help="A span like 30d, or a date.")] = None,
+    domain: Annotated[
+        str | None, typer.Option(help="It sends from this domain only; the scope has to be emails:send.")
+    ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -32,6 +35,7 @@ def create(
         "scopes": scope or ["*"],
         "test": test,
         "expires_at": moment_ms(expires, ids.now_ms()) if expires else None,
+        "domain": domain,
     }
     key = operate(settings_for(config), lambda daemon: daemon.post("/operator/keys", body))
     if as_json:
@@ -45,7 +49,18 @@ def create(
 def list_(org: Org = "default", config: ConfigFile = None, as_json: AsJson = False) -> None:
     """The keys of an organization, without their secrets."""
     keys = operate(settings_for(config), lambda daemon: list(daemon.pages("/operator/keys", org=org)))
-    columns = ["id", "name", "prefix", "scopes", "test", "created_at", "expires_at", "last_used_at", "revoked_at"]
+    columns = [
+        "id",
+        "name",
+        "prefix",
+        "scopes",
+        "domain",
+        "test",
+        "created_at",
+        "expires_at",
+        "last_used_at",
+        "revoked_at",
+    ]
     print_rows(keys, columns, as_json, empty=f"Organization {org} has no key.")
 
 

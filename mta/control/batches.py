@@ -56,7 +56,7 @@ def _cancel(tx: Tx, principal: Principal, id: str, now: int) -> Batch:
     found = _owned(tx, principal, id)
     if found.cancelled_at is not None:
         return found
-    if not scheduled.cancel_all(tx, id, now):
+    if not scheduled.cancel_all(tx, principal, id, now):
         raise Conflict(f"Nothing of batch {id} waits for its time any more.", code="too_late")
     batches.cancel(tx, id, now)
     return _owned(tx, principal, id)

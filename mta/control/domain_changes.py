@@ -16,7 +16,7 @@ from mta.control.domain_settings import SettingChanges, changed
 from mta.control.inspect import merge, unsure
 from mta.control.records import FAILED, MISSING, PENDING, VERIFIED, check_name, needed_checks
 from mta.errors import Conflict, NotFound
-from mta.model import DkimKey, Domain
+from mta.model import DkimKey, Domain, Principal
 from mta.policy import senders
 from mta.protocol.address import AddressError, ascii_domain
 from mta.store import audit, domains, events, organizations
@@ -150,7 +150,7 @@ def change(tx: Tx, organization_id: str, id: str, changes: SettingChanges, now: 
 
 def make_default(tx: Tx, organization_id: str, id: str) -> Found:
     domain, _ = owned(tx, organization_id, id)
-    senders.sending_domain(tx, organization_id, domain.name)
+    senders.sending_domain(tx, Principal(organization_id), domain.name)
     organization = organizations.by_id(tx, organization_id)
     assert organization is not None
     settings = {**organization.settings, senders.DEFAULT_DOMAIN: domain.name}

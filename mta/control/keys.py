@@ -16,7 +16,8 @@ from mta import ids
 from mta.errors import Conflict, Forbidden, InvalidInput, NotFound
 from mta.model import ADMIN, ApiKey, Page, Principal
 from mta.policy.authentication import secret_hash
-from mta.store import audit, organizations
+from mta.protocol.address import AddressError, ascii_domain
+from mta.store import audit, domains, organizations
 from mta.store.database import Database
 from mta.store.sqlite import Tx
 
@@ -48,6 +49,7 @@ SCOPES: Final[Mapping[str, str]] = {
     "usage:write": "set the spend cap",
     ADMIN: "add, change and delete organizations, their keys, tier, limits, review and usage; report bounces by hand",
 }
+SEND: Final = "emails:send"
 LIVE_PREFIX: Final = "sspat_"
 TEST_PREFIX: Final = "sspat_test_"
 SHOWN_BYTES: Final = 4  # random, in hexadecimal: what a listing shows beside the prefix
@@ -75,15 +77,21 @@ class Keys:
         expires_at: int | None = None,
         prefix: str | None = None,
         unique: bool = False,
+        domain: str = "",
     ) -> tuple[ApiKey, str]:
         """A new key of the giver's organization and its secret, which nobody can read again.
 
         It may do no more than its giver: no other scope, and what a test key gives is a test key (`test` None: as the
-        giver). Only the operator gives the scope admin. `unique`: no other good key may have the name. Raises
-        InvalidInput, Forbidden, Conflict (`key_exists`).
+        giver). Only the operator gives the scope admin. `unique`: no other good key may have the name. With a `domain`
+        of the organization it sends mail of that one and does nothing else. Raises InvalidInput, Forbidden, Conflict
+        (`key_exists`).
         """
         _check_name(name)
         _check_scopes(giver, scopes)
+        if domain and set(scopes) != {SEND}:
+            raise InvalidInput(
+                f"A key for one domain can only send, so its one scope has to be {SEND}.", field="domain"
+            )
         test = giver.test if test is None else test
         if giver.test and not test:
             raise Forbidden(
@@ -103,6 +111,7 @@ class Keys:
             test=test,
             created_at=now,
             expires_at=expires_at,
+            domain=_domain(domain) if domain else "",
         )
         await self._database.write(_add, key, secret_hash(secret), unique)
         return key, secret
@@ -142,6 +151,13 @@ def _check_name(name: str) -> None:
         raise InvalidInput(f"A key's name has 1 to {MAX_NAME} printable characters.", field="name")
 
 
+def _domain(name: str) -> str:
+    try:
+        return ascii_domain(name.strip())
+    except AddressError as error:
+        raise InvalidInput(f"domain: {error}", field="domain") from error
+
+
 def _check_scopes(giver: Principal, scopes: Sequence[str]) -> None:
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown or not scopes:
@@ -172,8 +188,12 @@ def _add(tx: Tx, key: ApiKey, hash: str, unique: bool) -> None:
             code="key_exists",
             field="name",
         )
+    if key.domain and not domains.by_name(tx, key.organization_id, key.domain):
+        raise InvalidInput(f'There is no domain "{key.domain[:100]}" in this organization.', field="domain")
     organizations.add_key(tx, key, hash)
     details = {"name": key.name, "scopes": key.scopes, "test": key.test, "expires_at": key.expires_at}
+    if key.domain:
+        details["domain"] = key.domain
     audit.add(tx, key.organization_id, "key.created", key.id, **details)
 
 

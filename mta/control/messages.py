@@ -182,10 +182,7 @@ class Messages:
 
 
 def _owns(principal: Principal, message: Message | None) -> bool:
-    return message is not None and (message.organization_id, message.test) == (
-        principal.organization_id,
-        principal.test,
-    )
+    return message is not None and principal.owns(message)
 
 
 def _raw(tx: Tx, message: Message) -> tuple[bytes, bytes | None, list[bytes], int]:

@@ -53,7 +53,7 @@ class Resend:
 
     def _read(self, tx: Tx, principal: Principal, id: str, spool: Spool) -> tuple[Message, tuple[Recipient, ...]]:
         message = messages.by_id(tx, id)
-        if message is None or (message.organization_id, message.test) != (principal.organization_id, principal.test):
+        if message is None or not principal.owns(message):
             raise NotFound(f"There is no message {id}.")
         body = bodies.by_id(tx, message.body_id, inline=0)
         if body is None:

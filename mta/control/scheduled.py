@@ -44,12 +44,14 @@ class Scheduled:
         return cancelled
 
 
-def cancel_all(tx: Tx, batch_id: str, now: int) -> int:
-    """Takes back those of a batch that still wait for their time; returns how many."""
+def cancel_all(tx: Tx, principal: Principal, batch_id: str, now: int) -> int:
+    """Takes back those of a batch that still wait for their time and are the principal's; returns how many."""
     waiting = [
         message.id
         for id in batches.message_ids(tx, batch_id)
-        if (message := messages.by_id(tx, id)) is not None and message.status is MessageStatus.SCHEDULED
+        if (message := messages.by_id(tx, id)) is not None
+        and message.status is MessageStatus.SCHEDULED
+        and principal.owns(message)
     ]
     for id in waiting:
         _stop(tx, id, now)
@@ -58,11 +60,7 @@ def cancel_all(tx: Tx, batch_id: str, now: int) -> int:
 
 def _owned(tx: Tx, principal: Principal, id: str) -> Message:
     found = messages.by_id(tx, id)
-    if (
-        found is None
-        or found.scheduled_at is None
-        or (found.organization_id, found.test) != (principal.organization_id, principal.test)
-    ):
+    if found is None or found.scheduled_at is None or not principal.owns(found):
         raise NotFound(f"There is no scheduled message {id}.")
     return found
 

@@ -6,21 +6,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mta.model.mail import Message
+
 ADMIN: Final = "admin"  # the scope of a key that acts for whoever runs the server
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who acts: an organization, through a key (or a trusted network, or the operator: then `key_id` is "")."""
+    """Who acts: an organization, through a key (or a trusted network, or the operator: then `key_id` is "").
+
+    `domain`: the only sending domain whose mail it may send and take back; "" is all of them.
+    """
 
     organization_id: str
     key_id: str = ""
     scopes: frozenset[str] = frozenset({"*"})
     test: bool = False
+    domain: str = ""
 
     def may(self, scope: str) -> bool:
         """`*` is every scope of an organization's own; `admin` reaches into the others and has to be there by name."""
         return scope in self.scopes or ("*" in self.scopes and scope != ADMIN)
+
+    def sends_for(self, domain: str) -> bool:
+        return self.domain in ("", domain)
+
+    def owns(self, message: Message) -> bool:
+        own = (message.organization_id, message.test) == (self.organization_id, self.test)
+        return own and self.sends_for(message.domain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +47,7 @@ class Organization:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as it is kept: its visible prefix and a hash, never the secret."""
+    """A key as it is kept: its visible prefix and a hash, never the secret. `domain` as a principal's."""
 
     id: str
     organization_id: str
@@ -46,6 +59,7 @@ class ApiKey:
     expires_at: int | None = None
     revoked_at: int | None = None
     last_used_at: int | None = None
+    domain: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ class Authenticator:
         key = await self._database.read(organizations.key_by_hash, hash)
         if key is None:
             raise Unauthenticated("There is no such API key. Check that the whole key was copied.")
-        principal = Principal(key.organization_id, key.id, frozenset(key.scopes), key.test)
+        principal = Principal(key.organization_id, key.id, frozenset(key.scopes), key.test, key.domain)
         known = _Known(key, principal, now, key.last_used_at or 0)
         if key.revoked_at is None and revocations == self._revocations:  # what was read may be from before a revocation
             self._remember(hash, known)

@@ -1,11 +1,13 @@
-"""Who may send as whom: From must be of a verified or trusted domain of the organization, as must the return path."""
+"""Who may send as whom: From must be of a verified or trusted domain of the organization, as must the return path; where
+the key is for one domain, of that one.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
 from mta.errors import Forbidden, InvalidInput
-from mta.model import Domain
+from mta.model import Domain, Principal
 from mta.protocol.address import Address
 from mta.store import domains, organizations
 from mta.store.sqlite import Tx
@@ -15,28 +17,37 @@ DISABLED: Final = "disabled"
 DEFAULT_DOMAIN: Final = "default_domain"  # of an organization's settings: a name
 
 
-def sending_domain(tx: Tx, organization_id: str, name: str) -> Domain:
+def sending_domain(tx: Tx, principal: Principal, name: str) -> Domain:
     """The domain that a From address stands in.
 
-    Raises Forbidden (`domain_disabled`), or InvalidInput (`domain_not_verified`) where it is unknown or not verified.
+    Raises Forbidden (`key_domain`, `domain_disabled`), or InvalidInput (`domain_not_verified`) where it is unknown or
+    not verified.
     """
-    return _usable(domains.by_name(tx, organization_id, name), name)
+    if not principal.sends_for(name):
+        raise Forbidden(
+            f"This key sends from {principal.domain} only, and the From address is in {name}. Use a key that is not for "
+            "one domain.",
+            code="key_domain",
+            field="from",
+            details={"domain": name, "allowed": principal.domain},
+        )
+    return _usable(domains.by_name(tx, principal.organization_id, name), name)
 
 
-def check_reverse_path(tx: Tx, organization_id: str, name: str) -> None:
+def check_reverse_path(tx: Tx, principal: Principal, name: str) -> None:
     """The submitter's own return path may stand in a sending domain or below one (root@host.example.com).
 
     Raises Forbidden.
     """
     labels = name.split(".")
     for start in range(len(labels) - 1):
-        if domain := domains.by_name(tx, organization_id, ".".join(labels[start:])):
-            if may_send(domain):
+        if domain := domains.by_name(tx, principal.organization_id, ".".join(labels[start:])):
+            if may_send(domain) and principal.sends_for(domain.name):
                 return
             break
     raise Forbidden(
-        f"The return path (MAIL FROM) is in {name}, which is not a verified domain of this organization. Use one of its "
-        "verified domains, or the empty path.",
+        f"The return path (MAIL FROM) is in {name}, which is not a verified domain of this "
+        f"{'key' if principal.domain else 'organization'}. Use one of its verified domains, or the empty path.",
         code="reverse_path_not_allowed",
         field="reverse_path",
     )

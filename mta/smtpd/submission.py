@@ -91,7 +91,7 @@ class SubmissionHandler:
 
     def _judge_sender(self, principal: Principal, path: Address | None) -> Reply:
         if path is not None:
-            self._database.peek(senders.check_reverse_path, principal.organization_id, path.domain)
+            self._database.peek(senders.check_reverse_path, principal, path.domain)
         return _SENDER_OK
 
     def _judge_recipient(self, principal: Principal, path: Address) -> Reply:

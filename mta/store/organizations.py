@@ -22,10 +22,10 @@ UPDATE = "UPDATE organizations SET name = :name, tier = :tier, settings = :setti
 # Its row stays, so that what it sent is forgotten in its time; another may have its name.
 DELETE = "UPDATE organizations SET name = name || ' ' || id, deleted_at = :now WHERE id = :id"
 
-_KEY = "id, organization_id, name, prefix, scopes, test, created_at, expires_at, revoked_at, last_used_at"
+_KEY = "id, organization_id, name, prefix, scopes, test, created_at, expires_at, revoked_at, last_used_at, domain"
 ADD_KEY = """
-    INSERT INTO api_keys (id, organization_id, name, prefix, hash, scopes, test, created_at, expires_at)
-    VALUES (:id, :organization_id, :name, :prefix, :hash, :scopes, :test, :now, :expires_at)"""
+    INSERT INTO api_keys (id, organization_id, name, prefix, hash, scopes, test, created_at, expires_at, domain)
+    VALUES (:id, :organization_id, :name, :prefix, :hash, :scopes, :test, :now, :expires_at, :domain)"""
 KEY_BY_HASH = f"SELECT {_KEY} FROM api_keys WHERE hash = :hash"
 KEY_BY_ID = f"SELECT {_KEY} FROM api_keys WHERE id = :id"
 LIST_KEYS = f"SELECT {_KEY} FROM api_keys WHERE organization_id = :organization_id ORDER BY id DESC"
@@ -59,6 +59,7 @@ def _key(row: Row) -> ApiKey:
         expires_at=row[7],
         revoked_at=row[8],
         last_used_at=row[9],
+        domain=row[10],
     )
 
 
@@ -118,6 +119,7 @@ def add_key(tx: Tx, key: ApiKey, hash: str) -> None:
         test=int(key.test),
         now=key.created_at,
         expires_at=key.expires_at,
+        domain=key.domain,
     )
 
 

@@ -103,6 +103,8 @@ def test_key_create_prints_the_secret_alone(run: Run, daemon: Daemon) -> None:
     assert (method, path) == ("POST", "/operator/keys")
     assert 0 <= ids.now_ms() + 30 * 86_400_000 - body.pop("expires_at") < 60_000
     assert body == {"org": "default", "name": "app", "scopes": ["mail:send", "x"], "test": True}
+    run("key", "create", "app", "--scope", "emails:send", "--domain", "shop.example")
+    assert daemon.asked[-1][2]["domain"] == "shop.example"
     status, out, err = run("key", "create", "app", "--org", "shop", "--json")
     assert json.loads(out)["secret"] == "ph_live_abc" and err == ""
     assert daemon.asked[-1][2] == {"org": "shop", "name": "app", "scopes": ["*"], "test": False}
@@ -116,9 +118,9 @@ def test_lists_are_tables_or_json_lines_through_every_page(run: Run, daemon: Dae
     status, out, _ = run("key", "list")
     assert status == 0
     assert [" ".join(line.split()) for line in out.splitlines()] == [
-        "ID NAME PREFIX SCOPES TEST CREATED EXPIRES LAST USED REVOKED",
-        "key_1 app ph_live_ab mail:send no 2023-11-14T22:13:20Z - - -",
-        "key_2 longer name ph_live_ab * yes 2023-11-14T22:13:20Z - - -",
+        "ID NAME PREFIX SCOPES DOMAIN TEST CREATED EXPIRES LAST USED REVOKED",
+        "key_1 app ph_live_ab mail:send - no 2023-11-14T22:13:20Z - - -",
+        "key_2 longer name ph_live_ab * - yes 2023-11-14T22:13:20Z - - -",
     ]
     _, out, _ = run("key", "list", "--json")
     assert [json.loads(line) for line in out.splitlines()] == [KEY, other]
