@@ -12,7 +12,8 @@ from api.mailstack.shapes import Done, Listing, Shape
 from api.routing import Call, Routes
 from api.times import moment
 from mta.control.rendering import Source
-from mta.control.templates import Changes, TemplateView
+from mta.control.template_changes import TemplateView
+from mta.control.templates import Changes
 
 routes = Routes("templates")
 

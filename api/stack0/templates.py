@@ -10,7 +10,8 @@ from api.routing import Call, Routes
 from api.stack0.shapes import Done, Environment, Paging, Shape
 from api.times import moment
 from mta.control.rendering import Source
-from mta.control.templates import ACTIVE, ARCHIVED, Changes, TemplateView
+from mta.control.template_changes import ACTIVE, ARCHIVED, TemplateView
+from mta.control.templates import Changes
 
 routes = Routes("templates")
 

@@ -12,7 +12,7 @@ from api.routing import Call, Routes
 from api.stackshift.send import Simulation
 from api.stackshift.shapes import Listed, Paging, Shape
 from api.times import moment, moment_or_none
-from mta.control.otp import Wanted
+from mta.control.otp_mail import Wanted
 from mta.model import OtpChallenge
 
 routes = Routes("one-time codes")

@@ -15,7 +15,8 @@ from api.stackshift.send import SendFields, Sent, Simulation, Tracking, letter_o
 from api.stackshift.shapes import MESSAGE_STATUS, Listed, Paging, Shape
 from api.times import moment
 from mta.control.rendering import Source
-from mta.control.templates import Changes, TemplateView
+from mta.control.template_changes import TemplateView
+from mta.control.templates import Changes
 from mta.model import TemplateVersion
 from mta.protocol.lint import Finding
 

@@ -8,29 +8,26 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import re
 import secrets as random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from html import escape
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
-import msgspec
 import structlog
 
 from config.settings import Settings
 from mta import ids
-from mta.accept.submission import Accepted, Submission
+from mta.accept.submission import Accepted
 from mta.accept.submit import Accept
+from mta.control import otp_mail
+from mta.control.otp_mail import Wanted
 from mta.errors import Conflict, InvalidInput, LimitReached, NotFound, PosthouseError, Unavailable
 from mta.lifecycle import settle
 from mta.lifecycle.otp import end, tell
 from mta.lifecycle.states import PENDING
-from mta.model import DeliveryStatus, Lane, Options, OtpChallenge, OtpStatus, Page, Principal, Recipient
+from mta.model import DeliveryStatus, OtpChallenge, OtpStatus, Page, Principal
 from mta.policy import senders
 from mta.protocol.address import Address
-from mta.protocol.mailboxes import Mailbox
-from mta.protocol.mime import Draft
 from mta.store import deliveries, otp
 from mta.store.database import Database
 from mta.store.secrets import Secrets
@@ -38,31 +35,9 @@ from mta.store.sqlite import Tx
 
 log = structlog.get_logger("otp")
 
-CODE_LENGTHS: Final = range(4, 11)  # digits
-MIN_EXPIRES_S: Final = 30
-MAX_METADATA: Final = 4096  # bytes as JSON
 SWEEP_S: Final = 5.0
 SWEEP_ROWS: Final = 500
 KEEP_MS: Final = 90 * 86_400_000  # challenges are kept as long as events
-_DURATION = re.compile(r"(\d{1,6})\s*(s|m|h)")
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600}
-_NOT_DIGITS = re.compile(r"[\s-]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is asked for. `expires_in` is like "10m"; without `author`, no-reply@ the first verified domain."""
-
-    to: Address
-    purpose: str
-    author: Mailbox | None = None
-    expires_in: str | None = None
-    code_length: int = 6
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    idempotency_key: str | None = None
-    subject: str | None = None
-    brand_name: str | None = None
-    simulation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +67,11 @@ class Otp:
 
         Raises InvalidInput, LimitReached (too many codes for the address and purpose), or what accepting raises.
         """
-        _check(wanted)
+        otp_mail.check(wanted)
         now = self._clock()
-        lifetime_ms = self._lifetime_ms(wanted.expires_in)
+        lifetime_ms = self._settings.expires_s * 1000
+        if wanted.expires_in is not None:
+            lifetime_ms = otp_mail.lifetime_ms(wanted.expires_in, self._settings.max_expires_s)
         code = f"{random.randbelow(10**wanted.code_length):0{wanted.code_length}}"
         id = ids.new("otp", now)
         made = OtpChallenge(
@@ -119,7 +96,7 @@ class Otp:
             wanted.brand_name or "",
             await self._database.read(senders.default_sender, principal.organization_id),
         )
-        submission = _submission(wanted, author, code, made.expires_at, lifetime_ms)
+        submission = otp_mail.submission(wanted, author, code, made.expires_at, lifetime_ms)
         kept: list[OtpChallenge] = []
         await self._accept.submit(
             principal, submission, beside=lambda tx, taken: kept.append(self._add(tx, made, taken))
@@ -142,7 +119,7 @@ class Otp:
         """
         if challenge_id is None and (to is None or purpose is None):
             raise InvalidInput("Say which code it is: challengeId, or to and purpose.", field="challengeId")
-        digits = _NOT_DIGITS.sub("", code)
+        digits = "".join(code.split()).replace("-", "")
 
         def judge(tx: Tx) -> Verdict | PosthouseError:
             found = _find(tx, principal, challenge_id, to, purpose)
@@ -275,87 +252,6 @@ class Otp:
 
     def _hash(self, id: str, code: str) -> bytes:
         return hmac.digest(self._key, f"{id}:{code}".encode("utf-8", "replace"), hashlib.sha256)
-
-    def _lifetime_ms(self, text: str | None) -> int:
-        if text is None:
-            return self._settings.expires_s * 1000
-        found = _DURATION.fullmatch(text.strip().lower())
-        seconds = int(found[1]) * _UNITS[found[2]] if found else 0
-        if not MIN_EXPIRES_S <= seconds <= self._settings.max_expires_s:
-            raise InvalidInput(
-                f'expiresIn is "{text[:40]}"; write it like "10m" or "90s", from {MIN_EXPIRES_S} s to '
-                f"{self._settings.max_expires_s} s.",
-                field="expiresIn",
-            )
-        return seconds * 1000
-
-
-def _check(wanted: Wanted) -> None:
-    if wanted.code_length not in CODE_LENGTHS:
-        raise InvalidInput(
-            f"codeLength is {wanted.code_length}; a code has {CODE_LENGTHS[0]} to {CODE_LENGTHS[-1]} digits.",
-            field="codeLength",
-        )
-    for name, text, longest in (
-        ("purpose", wanted.purpose, 100),
-        ("subject", wanted.subject, 200),
-        ("brandName", wanted.brand_name, 100),
-    ):
-        if text is not None and not (0 < len(text) <= longest and text.isprintable()):
-            raise InvalidInput(f"{name} has 1 to {longest} printable characters.", field=name)
-    if len(msgspec.json.encode(wanted.metadata)) > MAX_METADATA:
-        raise InvalidInput(f"metadata has at most {MAX_METADATA} bytes as JSON.", field="metadata")
-
-
-def _submission(wanted: Wanted, author: Mailbox, code: str, expires_at: int, lifetime_ms: int) -> Submission:
-    """The mail. Its fingerprint is the request: each time, the code is another."""
-    brand = f"{wanted.brand_name} " if wanted.brand_name else ""
-    lifetime = _words(lifetime_ms // 1000)
-    intro, rest = (
-        f"Your {brand}verification code:",
-        f"It is good for {lifetime}. If you did not ask for it, ignore this mail.",
-    )
-    draft = Draft(
-        author=author,
-        to=(("", wanted.to),),
-        subject=wanted.subject or f"Your {brand}verification code",
-        text=f"{intro}\n\n    {code}\n\n{rest}\n",
-        html=(
-            f"<p>{escape(intro)}</p>"
-            f'<p style="font-size: 28px; font-weight: bold; letter-spacing: 4px; font-family: monospace">{code}</p>'
-            f"<p>{escape(rest)}</p>"
-        ),
-        headers=(("Auto-Submitted", "auto-generated"),),  # RFC 3834 §5: nobody's absence is to answer
-    )
-    asked = (
-        *(wanted.to.key, wanted.purpose, wanted.expires_in, wanted.code_length, wanted.subject, wanted.brand_name),
-        *(None if wanted.author is None else (wanted.author[0], str(wanted.author[1])), wanted.simulation),
-        wanted.metadata,
-    )
-    options = Options(
-        lane=Lane.OTP,
-        expires_at=expires_at,
-        idempotency_key=wanted.idempotency_key,
-        track_opens=False,
-        track_clicks=False,
-        simulation=wanted.simulation,
-        ret="HDRS",  # a bounce does not bring the code back
-    )
-    return Submission(
-        source="api",
-        content=draft,
-        recipients=(Recipient(wanted.to),),
-        options=options,
-        fingerprint=hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest(),
-    )
-
-
-def _words(seconds: int) -> str:
-    for unit, length in (("hour", 3600), ("minute", 60)):
-        if seconds % length == 0:
-            number = seconds // length
-            return f"{number} {unit}{'' if number == 1 else 's'}"
-    return f"{seconds} seconds"
 
 
 def _owned(tx: Tx, principal: Principal, id: str) -> OtpChallenge:

@@ -6,8 +6,6 @@ Everything is by organization: test keys and live ones share templates. A templa
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,34 +13,24 @@ from typing import Any, Final, TypedDict, TypeVar
 
 from mta import ids
 from mta.control import rendering
+from mta.control import template_changes as stored
 from mta.control.diagnostics import findings_of
 from mta.control.rendering import Rendered, Source
-from mta.errors import Conflict, InvalidInput, NotFound, Unprocessable
+from mta.control.template_changes import ACTIVE, ARCHIVED, DELETED, DRAFT, TemplateView
+from mta.errors import Conflict, InvalidInput, Unprocessable
 from mta.model import Page, Principal, Template, TemplateVersion
 from mta.policy import senders, streams
 from mta.protocol.lint import Finding
 from mta.protocol.mailboxes import Mailbox
-from mta.store import audit, events, templates
+from mta.store import events, templates
 from mta.store.database import Database
 from mta.store.sqlite import Tx
 
 T = TypeVar("T")
-ACTIVE, DRAFT, ARCHIVED, DELETED = "active", "draft", "archived", "deleted"
 STATUSES: Final = (ACTIVE, DRAFT, ARCHIVED, DELETED)
 MAX_FOUND: Final = 10_000  # templates that a list by offset counts
-MAX_DETAILS: Final = 500_000  # bytes of JSON
 SHOWN_VERSIONS: Final = 50  # with a template; more are pages of their own
 _WAY_OUT: Final = {DRAFT: "it is published", ARCHIVED: "its status is active again"}
-_SLUG = re.compile(r"(?!tpl_)[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?")
-
-
-@dataclass(frozen=True, slots=True)
-class TemplateView:
-    """A template with its active version and its newest ones: in a list the newest alone."""
-
-    template: Template
-    active: TemplateVersion
-    versions: tuple[TemplateVersion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +84,10 @@ class Templates:
         made = Template(
             id, principal.organization_id, slug, name.strip(), description, status, "", now, now, details or {}
         )
-        _check(made)
+        stored.check(made)
         version = self._version(made.id, 1, source, await self._run(rendering.check, source))
         made = replace(made, active_version_id=version.id)
-        await self._database.write(_add, made, version)
+        await self._database.write(stored.add, made, version)
         return TemplateView(made, version, (version,))
 
     async def page(
@@ -124,7 +112,10 @@ class Templates:
                 status=status,
                 search=search,
             )
-            return [TemplateView(each, _active(tx, each), tuple(templates.versions(tx, each.id, 1))) for each in found]
+            return [
+                TemplateView(each, stored.active_of(tx, each), tuple(templates.versions(tx, each.id, 1)))
+                for each in found
+            ]
 
         found = await self._database.read(read)
         return Page.cut(found, limit, lambda view: view.template.id)
@@ -138,7 +129,8 @@ class Templates:
         def read(tx: Tx) -> tuple[list[TemplateView], int]:
             every = templates.page(tx, principal.organization_id, MAX_FOUND, search=search)
             every = [each for each in every if active in (None, each.status == ACTIVE)]
-            return [TemplateView(each, _active(tx, each)) for each in every[offset : offset + limit]], len(every)
+            shown = every[offset : offset + limit]
+            return [TemplateView(each, stored.active_of(tx, each)) for each in shown], len(every)
 
         return await self._database.read(read)
 
@@ -147,7 +139,7 @@ class Templates:
 
         def read(tx: Tx, found: Template) -> TemplateView:
             newest = templates.versions(tx, found.id, SHOWN_VERSIONS)
-            return TemplateView(found, _active(tx, found), tuple(newest))
+            return TemplateView(found, stored.active_of(tx, found), tuple(newest))
 
         return await self._about(principal, key, read)
 
@@ -161,7 +153,7 @@ class Templates:
         words = _source(before.active if activate else before.versions[0])
         source = replace(words, **_of(changes, ("subject", "html", "text", "preheader")))
         changed = replace(before.template, **_of(changes, ("name", "slug", "description", "status", "details")))
-        _check(changed)
+        stored.check(changed)
         version = None
         if source != words:
             number = before.versions[0].number + 1
@@ -170,20 +162,12 @@ class Templates:
                 changed = replace(changed, active_version_id=version.id)
         if version is not None or changed != before.template:
             changed = replace(changed, updated_at=self._clock())
-            await self._database.write(_update, before, changed, version)
+            await self._database.write(stored.update, before, changed, version)
         return await self.get(principal, changed.id)
 
     async def delete(self, principal: Principal, key: str) -> None:
         """Its slug is free again; messages that were made of it stay."""
-        now = self._clock()
-
-        def delete(tx: Tx) -> None:
-            found = _named(tx, principal.organization_id, key)
-            templates.update(tx, replace(found, status=DELETED, updated_at=now))
-            _tell(tx, found, "template.deleted", now)
-            audit.add(tx, found.organization_id, "template.deleted", found.id, slug=found.slug)
-
-        await self._database.write(delete)
+        await self._database.write(stored.delete, principal.organization_id, key, self._clock())
 
     async def versions(
         self, principal: Principal, key: str, *, limit: int = 50, cursor: str | None = None
@@ -204,31 +188,12 @@ class Templates:
 
     async def activate(self, principal: Principal, key: str, version_id: str) -> TemplateView:
         """Mail is made of that version from now on."""
-        now = self._clock()
-
-        def activate(tx: Tx) -> None:
-            found = _named(tx, principal.organization_id, key)
-            version = _version(tx, found, version_id)
-            if version.id != found.active_version_id:
-                templates.update(tx, replace(found, active_version_id=version.id, updated_at=now))
-                _tell(tx, found, "template.updated", now, version_id=version.id, changed=["active_version"])
-
-        await self._database.write(activate)
+        await self._database.write(stored.activate, principal.organization_id, key, version_id, self._clock())
         return await self.get(principal, key)
 
     async def publish(self, principal: Principal, key: str) -> TemplateView:
         """Mail is made of its newest version from now on."""
-        now = self._clock()
-
-        def publish(tx: Tx) -> None:
-            found = _named(tx, principal.organization_id, key)
-            newest = templates.versions(tx, found.id, 1)[0]
-            published = replace(found, active_version_id=newest.id, status=ACTIVE)
-            if published != found:
-                templates.update(tx, replace(published, updated_at=now))
-                _tell(tx, found, "template.updated", now, version_id=newest.id, changed=_differing(found, published))
-
-        await self._database.write(publish)
+        await self._database.write(stored.publish, principal.organization_id, key, self._clock())
         return await self.get(principal, key)
 
     async def preview(
@@ -340,12 +305,12 @@ class Templates:
         self, principal: Principal, key: str, version_id: str | None
     ) -> tuple[Template, TemplateVersion]:
         def read(tx: Tx, found: Template) -> tuple[Template, TemplateVersion]:
-            return found, _active(tx, found) if version_id is None else _version(tx, found, version_id)
+            return found, stored.version_of(tx, found, found.active_version_id if version_id is None else version_id)
 
         return await self._about(principal, key, read)
 
     async def _about(self, principal: Principal, key: str, read: Callable[[Tx, Template], T]) -> T:
-        return await self._database.read(lambda tx: read(tx, _named(tx, principal.organization_id, key)))
+        return await self._database.read(lambda tx: read(tx, stored.named(tx, principal.organization_id, key)))
 
 
 def _source(version: TemplateVersion) -> Source:
@@ -354,79 +319,3 @@ def _source(version: TemplateVersion) -> Source:
 
 def _of(changes: Changes, names: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in changes.items() if name in names}
-
-
-def _check(template: Template) -> None:
-    if not _SLUG.fullmatch(template.slug):
-        raise InvalidInput(
-            f'"{template.slug[:100]}" is no slug: use up to 100 lower-case letters, digits, ".", "-" and "_", a letter or '
-            'digit first and last, and not "tpl_" at the beginning.',
-            code="invalid_slug",
-            field="slug",
-        )
-    if not 0 < len(template.name) <= 200:
-        raise InvalidInput("A template's name has 1 to 200 characters.", field="name")
-    if len(template.description) > 2000:
-        raise InvalidInput("A template's description has at most 2000 characters.", field="description")
-    if len(json.dumps(dict(template.details))) > MAX_DETAILS:
-        raise InvalidInput(f"What is kept beside a template has at most {MAX_DETAILS} bytes.", field="details")
-    if template.status not in (ACTIVE, DRAFT, ARCHIVED):
-        raise InvalidInput('The status is "active", "draft" or "archived"; DELETE deletes it.', field="status")
-
-
-def _named(tx: Tx, organization_id: str, key: str) -> Template:
-    found = templates.by_id(tx, key) if key.startswith("tpl_") else templates.by_slug(tx, organization_id, key)
-    if found is None or found.organization_id != organization_id:
-        raise NotFound(f"There is no template {key[:100]}.")
-    return found
-
-
-def _version(tx: Tx, template: Template, id: str) -> TemplateVersion:
-    found = templates.version_by_id(tx, template.id, id)
-    if found is None:
-        raise NotFound(f"Template {template.slug} has no version {id[:100]}.")
-    return found
-
-
-def _active(tx: Tx, template: Template) -> TemplateVersion:
-    return _version(tx, template, template.active_version_id)
-
-
-def _refuse_taken(tx: Tx, template: Template) -> None:
-    found = templates.by_slug(tx, template.organization_id, template.slug)
-    if found is not None and found.id != template.id:
-        raise Conflict(
-            f"The slug {template.slug} is taken by template {found.id}; choose another, or change that one.",
-            code="template_exists",
-            field="slug",
-        )
-
-
-def _add(tx: Tx, made: Template, version: TemplateVersion) -> None:
-    _refuse_taken(tx, made)
-    templates.add(tx, made)
-    templates.add_version(tx, version)
-    _tell(tx, made, "template.created", made.created_at, version_id=version.id)
-    _tell(tx, made, "template.version.created", made.created_at, version_id=version.id, number=version.number)
-
-
-def _update(tx: Tx, before: TemplateView, changed: Template, version: TemplateVersion | None) -> None:
-    newest = templates.versions(tx, changed.id, 1)
-    if templates.by_id(tx, changed.id) != before.template or newest[0].id != before.versions[0].id:
-        raise Conflict(f"Template {before.template.slug} was changed at the same moment; look at it and try again.")
-    _refuse_taken(tx, changed)
-    if version is not None:
-        templates.add_version(tx, version)
-        _tell(tx, changed, "template.version.created", changed.updated_at, version_id=version.id, number=version.number)
-    templates.update(tx, changed)
-    _tell(tx, changed, "template.updated", changed.updated_at, changed=_differing(before.template, changed))
-
-
-def _differing(before: Template, after: Template) -> list[str]:
-    names = ("name", "slug", "description", "status", "active_version_id", "details")
-    return [name for name in names if getattr(after, name) != getattr(before, name)]
-
-
-def _tell(tx: Tx, template: Template, type: str, now: int, **data: Any) -> None:
-    data = {"slug": template.slug, **data}
-    events.add(tx, template.organization_id, type, "template", template.id, data=data, at=now)

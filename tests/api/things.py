@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from api.routing import Route, Surface
 from mta import ids
-from mta.control.otp import Wanted
+from mta.control.otp_mail import Wanted
 from mta.control.rendering import Source
 from mta.model import Principal
 from mta.protocol import tracking, unsubscribe, verp

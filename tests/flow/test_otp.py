@@ -10,7 +10,8 @@ import pytest
 
 from config.settings import Otp as OtpSettings
 from mta.control.messages import Messages
-from mta.control.otp import Otp, Wanted
+from mta.control.otp import Otp
+from mta.control.otp_mail import Wanted
 from mta.control.queue import IdleQueue
 from mta.errors import Conflict, InvalidInput, LimitReached, NotFound, PosthouseError, Unprocessable
 from mta.lifecycle.settle import Settlement, begin, settle
