@@ -62,5 +62,5 @@ def usage(found: UsageView) -> UsageShape:
         price_per_1k_cents=found.terms.price_cents,
         has_payment_method=found.terms.price_cents > 0,
         monthly_spend_cap_cents=found.terms.cap_cents,
-        projected_overage_cents=None if found.projected_cents is None else round(found.projected_cents),
+        projected_overage_cents=found.projected_cents,
     )

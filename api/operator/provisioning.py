@@ -48,7 +48,7 @@ class UsageNow(msgspec.Struct):
     billable: int
     price_per_1000_cents: int
     cap_cents: int | None
-    projected_cents: float | None
+    projected_cents: int | None
 
 
 class OrgTracking(msgspec.Struct):

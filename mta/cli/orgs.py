@@ -128,7 +128,8 @@ def usage(
         print_json(found)
     else:
         shown = {**found, "allowance": "unlimited" if found["allowance"] is None else found["allowance"]}
-        names = ["period", "sent", "allowance", "billable", "price_per_1000_cents", "cap_cents", "projected_cents"]
+        shown |= {"cents_per_1000": found["price_per_1000_cents"], "spend_cap_cents": found["cap_cents"]}
+        names = ["period", "sent", "allowance", "billable", "cents_per_1000", "spend_cap_cents", "projected_cents"]
         print_fields(shown, names)
 
 

@@ -19,12 +19,13 @@ from mta.store.sqlite import Tx
 
 @dataclass(frozen=True, slots=True)
 class UsageView:
-    """`sent` counts recipients' copies accepted from live keys; `projected_cents` is None for a month that is over."""
+    """`sent` counts recipients' copies accepted from live keys; `projected_cents` (whole ones, rounded up) is None for a
+    month that is over."""
 
     period: Period
     sent: int
     terms: Terms
-    projected_cents: float | None
+    projected_cents: int | None
 
     @property
     def free_remaining(self) -> int | None:
@@ -51,7 +52,7 @@ class Usage:
             terms = usage.terms_of(_owned(tx, organization_id), self._settings)
             if wanted == current:
                 sent = sending.used(tx, organization_id, False, now).month
-                return UsageView(wanted, sent, terms, usage.projected_cents(terms, sent, now))
+                return UsageView(wanted, sent, terms, usage.whole_cents(usage.projected_cents(terms, sent, now)))
             hours = wanted.start // counters.HOUR_MS, wanted.end // counters.HOUR_MS
             return UsageView(wanted, counters.totals(tx, organization_id, False, *hours).get("queued", 0), terms, None)
 

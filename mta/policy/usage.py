@@ -6,6 +6,7 @@ free; beyond, it has a price, and a spend cap pauses sending as soon as the mont
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -76,6 +77,11 @@ def projected_cents(terms: Terms, sent: int, now: int) -> float:
     return (sent * (period.end - period.start) / elapsed - terms.allowance) * terms.price_cents / 1000
 
 
+def whole_cents(cents: float) -> int:
+    """As people are told: rounded up, for what is above a cap must not look as if it were not."""
+    return math.ceil(round(cents, 6))
+
+
 def check(organization: Organization, usage: Usage, sent: int, now: int) -> None:
     """`sent` is the month's count with this message in it. Raises PaymentRequired (`allowance_exhausted`,
     `spend_cap_reached`); then the transaction takes the count back.
@@ -98,7 +104,7 @@ def check(organization: Organization, usage: Usage, sent: int, now: int) -> None
     if projected > terms.cap_cents:
         raise PaymentRequired(
             f"Sending of organization {organization.name} is paused: at its pace {period.key} would cost "
-            f"{projected:.0f} cents, more than its spend cap of {terms.cap_cents}. Raise the cap with "
+            f"{whole_cents(projected)} cents, more than its spend cap of {terms.cap_cents}. Raise the cap with "
             "PUT /v1/billing/spend-cap or posthouse org set --spend-cap, or wait until the pace is lower.",
             code="spend_cap_reached",
             details={"period": period.key, "cap_cents": terms.cap_cents, "projected_cents": round(projected, 2)},

@@ -154,6 +154,13 @@ def test_terms_usage_and_the_end_of_an_organization(run: Run, daemon: Daemon) ->
     _, out, _ = run("org", "usage", "shop", "--period", "2026-06")
     assert [line.split()[-1] for line in out.splitlines()] == ["2026-06", "12", "unlimited", "0", "0", "0"]
     assert daemon.asked[-1][2] == {"org": "shop", "period": "2026-06"}
+    daemon.answers["GET /operator/usage"] = {**found, "cap_cents": 500, "projected_cents": 12}
+    _, out, _ = run("org", "usage", "shop")
+    assert [line.split() for line in out.splitlines()[-3:]] == [
+        ["cents", "per", "1000:", "0"],
+        ["spend", "cap", "cents:", "500"],
+        ["projected", "cents:", "12"],
+    ]
 
 
 def test_the_audit_trail_and_a_new_name_for_a_key(run: Run, daemon: Daemon) -> None:

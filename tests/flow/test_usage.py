@@ -93,7 +93,7 @@ async def test_the_cap_pauses_at_the_projection_and_lifts_when_it_is_raised_or_t
     await terms(house, allowance=10, price_per_1000_cents=1000, cap_cents=20)
     house.now = JUNE + 12 * DAY_MS  # 12 copies by now are 30 in the month
     await send(house, 12)
-    with pytest.raises(PaymentRequired, match="2026-06 would cost 22 cents, more than its spend cap of 20") as refused:
+    with pytest.raises(PaymentRequired, match="2026-06 would cost 23 cents, more than its spend cap of 20") as refused:
         await send(house, 1)
     assert refused.value.code == "spend_cap_reached" and "PUT /v1/billing/spend-cap" in refused.value.message
     house.now += DAY_MS
@@ -109,7 +109,7 @@ async def test_the_cap_pauses_at_the_projection_and_lifts_when_it_is_raised_or_t
 async def test_a_cap_of_nothing_leaves_what_is_free(house: House) -> None:
     await terms(house, allowance=2, price_per_1000_cents=1, cap_cents=0)
     await send(house, 2)
-    with pytest.raises(PaymentRequired):
+    with pytest.raises(PaymentRequired, match="would cost 1 cents, more than its spend cap of 0"):
         await send(house, 1)
 
 
