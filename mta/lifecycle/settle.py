@@ -151,7 +151,7 @@ def _tell(tx: Tx, done: Settlement) -> None:
         "host": done.host,
         "next_at": done.next_at,
         "bounce_type": done.bounce_type,
-        "bounce_category": done.bounce_category or None,
+        "bounce_category": None if done.status is DeliveryStatus.DELIVERED else done.bounce_category or None,
     }
     events.add(
         tx,

@@ -154,6 +154,8 @@ async def test_a_message_is_signed_and_delivered(world: Make) -> None:
         assert got.content.count(b"DKIM-Signature:") == 2
         assert await here.status(message) == "sent"
         assert await here.events(message) == ["message.sending", "delivery.delivered", "message.sent"]
+        told = (await here.database.read(events.by_message, message.id))[1].data
+        assert told.keys() == {"delivery_id", "code", "enhanced", "reply", "host"}  # and nothing of a bounce
         (attempt,) = await here.database.read(deliveries.attempts, message.id)
         steps = [(step["command"], step["reply"].split()[0]) for step in attempt.dialogue]
         assert steps[:2] == [("BANNER", "220"), ("EHLO", "250")]
