@@ -1,7 +1,6 @@
 """/t/o and /t/c: the pixel and the links in tracked mail, for whoever got it; under every host name that leads here.
 
-A link leads where its token says, and nowhere else: the token is signed and holds the destination. What HEAD asks is
-answered and not recorded.
+A link leads where its token says, and nowhere else: the token is signed and holds the destination.
 """
 
 from __future__ import annotations
@@ -58,15 +57,14 @@ async def host(call: Call, query: HostQuery) -> None:
         raise NotFound("Tracked links do not lead to that host.")
 
 
-def _visitor(call: Call) -> Visitor | None:
+def _visitor(call: Call) -> Visitor:
+    """Who asks with HEAD looks at nothing: that is a prefetch too."""
     request = call.request
-    if request.method == "HEAD":
-        return None
     purposes = [request.headers.get(name, "").lower() for name in _PREFETCH]
     return Visitor(
         request.headers.get("user-agent", ""),
         request.client.host if request.client else "",
-        any("prefetch" in purpose or "preview" in purpose for purpose in purposes),
+        request.method == "HEAD" or any("prefetch" in purpose or "preview" in purpose for purpose in purposes),
     )
 
 

@@ -88,16 +88,15 @@ class Tracking:
         self._came = asyncio.Event()
         self._waiting: Counter[str] = Counter()  # by delivery
 
-    def visit(self, token: str, visitor: Visitor | None, *, pixel: bool) -> str:
-        """Where the link of this token leads ("" for the pixel's); recorded, unless there is no visitor to speak of.
+    def visit(self, token: str, visitor: Visitor, *, pixel: bool) -> str:
+        """Where the link of this token leads ("" for the pixel's). The visit is recorded, to be judged.
 
         Raises NotFound for a token that is not ours, or is for the other kind.
         """
         hit = tracking.decode(token, self._key)
         if hit is None or pixel is bool(hit.url):
             raise NotFound("This link is not one of ours, or it was cut short.")
-        if visitor is not None:
-            self._record(hit, visitor)
+        self._record(hit, visitor)
         return hit.url
 
     def _record(self, hit: tracking.Hit, visitor: Visitor) -> None:

@@ -26,7 +26,7 @@ _PROGRAMS = re.compile(
 class Visit:
     """One request for what is in one recipient's copy: `at` is epoch ms, `url` the link, "" the pixel.
 
-    `prefetch`: the client said so itself (Sec-Purpose). `address` is whose it was, "" where that is not kept.
+    `prefetch`: the client said so itself (Sec-Purpose, HEAD). `address` is whose it was, "" where that is not kept.
     """
 
     delivery_id: str

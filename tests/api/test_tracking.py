@@ -146,11 +146,13 @@ async def test_programs_are_told_apart_and_not_counted(house: House) -> None:
         "scanner",
         "links_at_once",
         "links_at_once",
+        "prefetch",
+        "prefetch",
     ]
     assert all(event["automated"] and not event["first"] for event in events)
     shown = await engagement(house, queued)
-    assert shown["opens"] == {"total": 0, "unique": 0, "automated": 3, "firstAt": None}
-    assert shown["clicks"] == {"total": 0, "unique": 0, "automated": 3, "firstAt": None}
+    assert shown["opens"] == {"total": 0, "unique": 0, "automated": 4, "firstAt": None}
+    assert shown["clicks"] == {"total": 0, "unique": 0, "automated": 4, "firstAt": None}
     assert await figures(house) == (0, 0)
     milestones = await house.control.messages.milestones(Principal(house.organization_id), [queued.message_id])
     assert milestones[queued.message_id].opened_at is None
