@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from msgspec import Meta
 
@@ -17,6 +17,8 @@ from mta.control.webhooks import WithSecret
 from mta.model import Event, Message, Webhook, WebhookDelivery
 
 routes = Routes("webhooks")
+
+_ENGAGEMENT: Final = ("automated", "url")
 
 Names = Annotated[
     str | list[str], Meta(description='"Delivered,Bounce", ["email.delivered", "email.bounced"], or "*" for all')
@@ -74,7 +76,8 @@ class DeliveryShape(Shape):
 
 
 def body(event: Event, message: Message | None) -> Mapping[str, Any]:
-    """Of one recipient, or where the event has none of them all."""
+    """Of one recipient, or where the event has none of them all. An open or click says whether a program made it, and a
+    click which link it followed."""
     named = EVENTS.get(event.type)
     recipients = addresses(message.to) if message else ""
     status = MESSAGE_STATUS[message.status] if message else None
@@ -86,6 +89,7 @@ def body(event: Event, message: Message | None) -> Mapping[str, Any]:
             "toEmail": event.recipient or recipients or None,
             "status": named.status if named else status,
             "errorMessage": _error(event),
+            **{name: event.data[name] for name in _ENGAGEMENT if name in event.data},
         },
     }
 

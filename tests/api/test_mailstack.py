@@ -419,7 +419,6 @@ def event(type: str, **data: Any) -> Event:
             "Failed",
             "Nobody answers.",
         ),
-        (event("message.clicked", url="https://x.example/"), "email.clicked", "Sent", None),
         (event("webhook.test"), "webhook.test", None, None),
     ],
 )
@@ -429,6 +428,14 @@ def test_what_a_webhook_is_sent(happened: Event, type: str, status: str | None, 
         "createdAt": "1970-01-01T00:00:00.000Z",
         "data": {"id": "msg_1", "toEmail": "bob@example.org", "status": status, "errorMessage": error},
     }
+
+
+def test_a_webhook_says_what_was_followed_and_whether_by_a_program() -> None:
+    opened = event("message.opened", automated=True, automated_because="privacy_proxy", user_agent="Mozilla/5.0")
+    data = {"id": "msg_1", "toEmail": "bob@example.org", "status": "Sent", "errorMessage": None}
+    assert webhook_body(opened, None)["data"] == {**data, "automated": True}
+    clicked = event("message.clicked", automated=False, url="https://x.example/")
+    assert webhook_body(clicked, None)["data"] == {**data, "automated": False, "url": "https://x.example/"}
 
 
 def test_every_event_and_status_has_its_name() -> None:

@@ -15,6 +15,7 @@ from standardwebhooks import Webhook
 
 from tests.e2e.conftest import Start
 from tests.e2e.daemon import Daemon
+from tests.e2e.test_tracking import OFFER, addresses, ask
 from tests.e2e.test_webhooks import ALLOW
 from tests.fakes.mx import ScriptedMx
 from tests.fakes.receiver import Called, Receiver
@@ -184,6 +185,41 @@ async def test_events_reach_a_webhook_signed(make_daemon: Start, sink: ScriptedM
         assert told["email.bounced"]["status"] == "Bounced"
         assert told["email.bounced"]["errorMessage"] == "550 5.1.1 No such user"
         await _replay_after_a_rotation(daemon, key, receiver, hook["id"], secret)
+
+
+async def test_the_other_events_and_mail_of_test_keys(make_daemon: Start, sink: ScriptedMx) -> None:
+    """Opened and clicked by a reader; a complaint about simulated mail, which never leaves."""
+    daemon = make_daemon(sink.port, f"{ALLOW}\n[tracking]\nat_delivery_s = 0\n")
+    daemon.cli("domain", "add", "example.org", "--trust")
+    daemon.start()
+    live, test = daemon.key(), daemon.key("--test")
+    async with Receiver() as receiver:
+        secrets = {}
+        for key in (live, test):
+            body = {"url": receiver.url, "eventTypes": "Complaint,Open,Click"}
+            secrets[key] = daemon.api("POST", "/v1/webhooks", body, key)[1]["signingSecret"]
+        html = f'<p>Hi {{{{ name }}}}, <a href="{OFFER}">look</a></p>'
+        _, sent = daemon.api(
+            "POST", "/v1/emails", {**SEND, "html": html, "tracking": {"clicks": True, "opens": True}}, live
+        )
+        settled(daemon, live, sent["id"])
+        (got,) = sink.wait_messages(1)
+        link, pixel = addresses(parts(got.content)[1]["text/html"])
+        assert ask(link)[:2] == (302, OFFER) and ask(pixel)[0] == 200
+        calls = await receiver.wait(2)
+        shared = {"id": sent["id"], "toEmail": "customer@example.net", "status": "Sent", "errorMessage": None}
+        told = {call.event["type"]: call.event["data"] for call in calls}
+        assert told == {
+            "email.opened": {**shared, "automated": False},
+            "email.clicked": {**shared, "automated": False, "url": OFFER},
+        }
+        _, tried = daemon.api("POST", "/v1/emails", {**SEND, "simulation": {"scenario": "complained"}}, test)
+        complaint = (await receiver.wait(3))[-1]
+        assert (complaint.event["type"], complaint.event["data"]["id"]) == ("email.complained", tried["id"])
+        for call, key in zip(receiver.calls, (live, live, test), strict=True):
+            check(call, secrets[key])
+    assert len(sink.messages) == 1 and daemon.api("GET", "/v1/emails", key=live)[1][0]["id"] == sent["id"]
+    assert [each["id"] for each in daemon.api("GET", "/v1/messages?test=true", key=live)[1]] == [tried["id"]]
 
 
 async def _replay_after_a_rotation(daemon: Daemon, key: str, receiver: Receiver, id: str, old: str) -> None:
