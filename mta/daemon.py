@@ -169,7 +169,7 @@ def _parts(settings: Settings, database: Database, secrets: Secrets) -> Parts:
     way_out = WayOut(secrets.derive(unsubscribe.KEY), settings.api.public_url, settings.bounce_domain)
     accept = Accept(database, settings, runner.offer, way_out)
     caller = Caller(http, secrets, FORMATS)
-    control = build(database, accept, authenticator, resolver, secrets, settings, runner, caller)
+    control = build(database, accept, authenticator, resolver, secrets, settings, runner, caller, signer.forget)
     notices = Notices(database, settings, runner.offer)
     return Parts(
         settings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from config.rules import load_rules
@@ -91,7 +92,9 @@ def build(
     settings: Settings,
     queue: Queue,
     caller: Caller,
+    domain_changed: Callable[[str, str], None] = lambda organization_id, name: None,
 ) -> Control:
+    """`domain_changed` makes delivery look a sending domain up anew."""
     return Control(
         accept=accept,
         authenticator=authenticator,
@@ -99,7 +102,7 @@ def build(
         audit=Audit(database),
         usage=Usage(database, settings),
         keys=Keys(database, authenticator),
-        domains=Domains(database, resolver, secrets, settings),
+        domains=Domains(database, resolver, secrets, settings, domain_changed),
         messages=Messages(database, queue),
         events=Events(database),
         queue=QueueControl(database, queue),

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets as random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from config.settings import Settings
 from mta import ids
@@ -72,7 +72,16 @@ class DomainView:
 
 
 class Domains:
-    def __init__(self, database: Database, resolver: Resolver, secrets: Secrets, settings: Settings) -> None:
+    def __init__(
+        self,
+        database: Database,
+        resolver: Resolver,
+        secrets: Secrets,
+        settings: Settings,
+        on_change: Callable[[str, str], None] = lambda organization_id, name: None,
+    ) -> None:
+        """`on_change` is told of each domain whose keys, return path or wishes may have changed."""
+        self._on_change = on_change
         self._database = database
         self._resolver = resolver
         self._secrets = secrets
@@ -101,6 +110,7 @@ class Domains:
         wanted = rotation.selectors(domain, (), self._settings, force=False)
         keys = await asyncio.to_thread(self._make_keys, domain, wanted, first=True)
         await self._database.write(stored.add, domain, keys)
+        self._on_change(organization_id, domain.name)
         return self._view(domain, keys)
 
     async def page(self, organization_id: str, limit: int = 50, cursor: str | None = None) -> Page[DomainView]:
@@ -138,11 +148,7 @@ class Domains:
         async with self._looks:
             checks = await inspect(domain, keys, self._settings, self._resolver)
         now = ids.now_ms()
-        return self._view(
-            *await self._database.write(
-                stored.keep_checks, organization_id, domain, checks, self._settings, now, patient
-            )
-        )
+        return await self._write(stored.keep_checks, organization_id, domain, checks, self._settings, now, patient)
 
     async def rotate(self, organization_id: str, id: str, *, force: bool = False) -> DomainView:
         """New keys. They sign once a verification finds them published; at once where the operator forces it, or where
@@ -151,14 +157,14 @@ class Domains:
         domain, keys = await self._database.read(stored.owned, organization_id, id)
         wanted = rotation.selectors(domain, keys, self._settings, force=force)
         made = await asyncio.to_thread(self._make_keys, domain, wanted)
-        return self._view(*await self._database.write(stored.rotate, organization_id, id, made, ids.now_ms(), force))
+        return await self._write(stored.rotate, organization_id, id, made, ids.now_ms(), force)
 
     async def change(self, organization_id: str, id: str, changes: SettingChanges) -> DomainView:
         """What its owner chooses for it. Bounces of mail that went out with another return path are read as before.
 
         Raises NotFound, InvalidInput.
         """
-        return self._view(*await self._database.write(stored.change, organization_id, id, changes, ids.now_ms()))
+        return await self._write(stored.change, organization_id, id, changes, ids.now_ms())
 
     async def default(self, organization_id: str) -> str | None:
         """The id of the domain of mail that names no sender; None: none may send."""
@@ -167,7 +173,7 @@ class Domains:
 
     async def make_default(self, organization_id: str, id: str) -> DomainView:
         """Mail that names no sender comes from it. Raises NotFound, InvalidInput where it may not send."""
-        return self._view(*await self._database.write(stored.make_default, organization_id, id))
+        return await self._write(stored.make_default, organization_id, id)
 
     async def blocklist(self, organization_id: str, id: str) -> BlocklistReport:
         """What the blocklists of the settings say of the domain and of our addresses. Raises NotFound."""
@@ -178,19 +184,19 @@ class Domains:
 
     async def trust(self, organization_id: str, id: str) -> DomainView:
         """The operator vouches: it may send whatever the DNS says. Raises NotFound."""
-        return self._view(*await self._database.write(stored.trust, organization_id, id, ids.now_ms()))
+        return await self._write(stored.trust, organization_id, id, ids.now_ms())
 
     async def disable(self, organization_id: str, id: str, reason: str = "The operator switched it off.") -> DomainView:
         """No mail is accepted from it until `enable`. Raises NotFound."""
-        return self._view(*await self._database.write(stored.disable, organization_id, id, ids.now_ms(), reason))
+        return await self._write(stored.disable, organization_id, id, ids.now_ms(), reason)
 
     async def enable(self, organization_id: str, id: str) -> DomainView:
         """It sends again where the last look at the DNS, or the operator's word, lets it. Raises NotFound."""
-        return self._view(*await self._database.write(stored.enable, organization_id, id, self._settings, ids.now_ms()))
+        return await self._write(stored.enable, organization_id, id, self._settings, ids.now_ms())
 
     async def delete(self, organization_id: str, id: str) -> DomainView:
         """No new mail from it; its keys live until its queue is empty. Raises NotFound."""
-        return self._view(*await self._database.write(stored.delete, organization_id, id, ids.now_ms()))
+        return await self._write(stored.delete, organization_id, id, ids.now_ms())
 
     async def zone(self, *, bare: bool = False) -> str:
         """The file of the operator's own zone. Raises NotFound where there is none."""
@@ -201,6 +207,11 @@ class Domains:
             found += more
         published = [(domain, keys) for domain, keys in found if keys]  # deleted, and its mail at its end
         return zone_file(published, self._settings, ids.now_ms() // 1000, bare=bare)
+
+    async def _write(self, change: Callable[..., stored.Found], *facts: Any) -> DomainView:
+        domain, keys = await self._database.write(change, *facts)
+        self._on_change(domain.organization_id, domain.name)
+        return self._view(domain, keys)
 
     def _view(self, domain: Domain, keys: Sequence[DkimKey]) -> DomainView:
         return DomainView(domain, tuple(records_of(domain, keys, self._settings)))

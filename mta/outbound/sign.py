@@ -29,7 +29,7 @@ from mta.store.sqlite import Tx
 
 KEPT_SIGNED = 128  # signed header blocks at hand, for messages with many recipients
 KEPT_ENCODED = 4  # of them, with a re-encoded body, which may be 35 MB of disk; what is on the wire stays in any case
-KEPT_KEYS_S = 30  # a rotated key takes effect within this many seconds
+KEPT_KEYS_S = 30  # what changed is seen at once by `forget`, in any case within this many seconds
 MAX_LINE = 998  # octets, RFC 5321 §4.5.3.1.6
 
 
@@ -88,17 +88,19 @@ class Signer:
         self._spool_dir = spool_dir
         self._threads = ThreadPoolExecutor(2, "sign")
         self._senders: dict[tuple[str, str], tuple[int, Sender]] = {}
+        self._changes = 0
         self._signed: OrderedDict[tuple[str, bool, tuple[str, ...]], asyncio.Task[Prepared]] = OrderedDict()
 
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def sender(self, organization_id: str, domain: str) -> Sender:
-        """Keys, return path and wishes of a sending domain, as of the last half minute."""
+        """Keys, return path and wishes of a sending domain, as of its last change."""
         kept = self._senders.get((organization_id, domain))
         now = now_ms()
         if kept and kept[0] > now:
             return kept[1]
+        changes = self._changes
         rows, return_path, require_tls, host = await self._database.read(_facts, organization_id, domain)
         keys = tuple(
             SigningKey(row.domain, row.selector, load_key(self._secrets.open(row.sealed, f"dkim/{row.id}")))
@@ -106,12 +108,14 @@ class Signer:
         )
         url = tracking.base_url(self._public_url, host)
         found = Sender(keys, return_path or self._bounce_domain, url, require_tls)
-        self._senders[organization_id, domain] = (now + KEPT_KEYS_S * 1000, found)
+        if changes == self._changes:  # what was read may be from before a change
+            self._senders[organization_id, domain] = (now + KEPT_KEYS_S * 1000, found)
         return found
 
-    def forget(self) -> None:
-        """Keys changed: look them up again."""
-        self._senders.clear()
+    def forget(self, organization_id: str, domain: str) -> None:
+        """It changed: look it up again."""
+        self._changes += 1
+        self._senders.pop((organization_id, domain), None)
 
     async def prepare(self, queued: Queued, sender: Sender, peer: Wanted) -> Prepared:
         """Raises NoKey, BodyGone."""

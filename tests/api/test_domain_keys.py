@@ -210,7 +210,7 @@ async def test_the_return_path_moves_and_is_used_once_it_is_found(house: House, 
     control, organization_id = house.control.domains, house.organization_id
 
     async def used() -> str:
-        signer.forget()
+        signer.forget(organization_id, "example.net")
         return (await signer.sender(organization_id, "example.net")).return_path
 
     made = await control.create(organization_id, "example.net", {"mail_from": "Send.example.net."})
@@ -288,7 +288,7 @@ async def test_queued_mail_is_signed_with_the_key_of_the_day_and_after_a_deletio
     today = await signing(house)
     await control.change(organization_id, made.domain.id, {"require_tls": True})
     await control.delete(organization_id, made.domain.id)
-    signer.forget()
+    signer.forget(organization_id, "example.net")
     queued = await signer.sender(organization_id, "example.net")
     assert queued.require_tls and queued.return_path == "mail.posthouse.test"
     assert await signing(house) == today  # the message in the queue still gets its signature

@@ -209,7 +209,7 @@ async def test_links_are_at_the_domains_own_host_once_it_is_verified(signing: Si
         ("verified", "old.example.org", True, b"https://mail.example.net/t/"),
     ):
         await signing.database.write(host, status, seen, enabled)
-        signing.signer.forget()
+        signing.signer.forget(signing.organization.id, "example.org")
         assert html_of(await signing.sent(queued)).count(used) == 2
 
 
