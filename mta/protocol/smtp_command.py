@@ -25,6 +25,10 @@ _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")  # RFC 3461 §4
 _XTEXT_UTF8 = re.compile(r"(?:[!-*,-<>-~\u0080-\U0010ffff]|\+[0-9A-F]{2})*")  # RFC 6533 §3
 _HEXCHAR = re.compile(r"\+([0-9A-F]{2})")
 _NAME = re.compile(r"[!-~]{1,255}")
+# HTTP's verbs, and the headers by which a request shows that a browser was made to speak to us.
+HTTP_VERBS = frozenset(
+    ["GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE", "PATCH", "CONNECT", "TRACE", "HOST:", "USER-AGENT:", "REFERER:"]
+)
 
 
 class CommandError(ValueError):

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 
+from mta.protocol.reply import Reply
+
 _END = b"\r\n.\r\n"
 # Longest first: what may become _END, or a stuffed dot, with the next chunk
 _PARTS_OF_END = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r", b"\n")
@@ -85,3 +87,17 @@ class ChunkDecoder:
         self._ends_in_cr = judged.endswith(b"\r") and not done
         self.flawed = self.flawed or has_flaw(judged[:-1] if self._ends_in_cr else judged)
         return b"" if self.flawed else content, None if self.left else data[len(content) :]
+
+
+class Transaction:
+    """From MAIL to the end of the message, or to whatever abandons it (RFC 5321 §3.3)."""
+
+    __slots__ = ("decoder", "ended", "recipients", "size", "smtputf8", "verdict")
+
+    def __init__(self) -> None:
+        self.smtputf8 = False
+        self.recipients = 0  # accepted ones
+        self.decoder: DotDecoder | ChunkDecoder | None = None
+        self.size = 0  # bytes of the message so far
+        self.ended = False  # the last byte of the message, or of a chunk, was read
+        self.verdict: Reply | None = None  # what the message that arrives will be refused with

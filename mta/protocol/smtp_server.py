@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from mta.protocol import smtp_replies as replies
 from mta.protocol.address import Address
 from mta.protocol.reply import Reply
-from mta.protocol.smtp_command import CommandError, parse_bdat, parse_hello, parse_mail, parse_rcpt
-from mta.protocol.smtp_data import ChunkDecoder, DotDecoder
+from mta.protocol.smtp_command import HTTP_VERBS, CommandError, parse_bdat, parse_hello, parse_mail, parse_rcpt
+from mta.protocol.smtp_data import ChunkDecoder, DotDecoder, Transaction
 from mta.protocol.smtp_events import (
     Abandoned,
     Closed,
@@ -35,25 +35,7 @@ from mta.protocol.smtp_login import LoginExchange
 from mta.protocol.smtp_states import TRANSITIONS, State
 
 MAX_IDLE_COMMANDS = 100  # commands between two messages that carry no mail (NOOP, RSET ...); each one more is an error
-# HTTP's verbs, and the headers by which a request shows that a browser was made to speak to us.
-_HTTP = frozenset(
-    ["GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE", "PATCH", "CONNECT", "TRACE", "HOST:", "USER-AGENT:", "REFERER:"]
-)
 _HANDLED = Handled()
-
-
-class _Transaction:
-    """From MAIL to the end of the message, or to whatever abandons it (RFC 5321 §3.3)."""
-
-    __slots__ = ("decoder", "ended", "recipients", "size", "smtputf8", "verdict")
-
-    def __init__(self) -> None:
-        self.smtputf8 = False
-        self.recipients = 0  # accepted ones
-        self.decoder: DotDecoder | ChunkDecoder | None = None
-        self.size = 0  # bytes of the message so far
-        self.ended = False  # the last byte of the message, or of a chunk, was read
-        self.verdict: Reply | None = None  # what the message that arrives will be refused with
 
 
 class SmtpServer:
@@ -76,7 +58,7 @@ class SmtpServer:
         self._question = ""  # what we wait for an answer to
         self._closed: Closed | None = None  # to be told once
         self._idle_commands = 0
-        self._transaction = _Transaction()
+        self._transaction = Transaction()
 
     # What the owner calls
 
@@ -146,7 +128,7 @@ class SmtpServer:
 
     def tls_started(self) -> None:
         """The handshake is done; whatever was said before is forgotten (RFC 3207 §4.2)."""
-        self._transaction = _Transaction()
+        self._transaction = Transaction()
         self._tls = True
         self._authenticated = False
         self._offered = frozenset()
@@ -202,7 +184,7 @@ class SmtpServer:
         self.state = TRANSITIONS[self.state][verb]
 
     def _end_transaction(self) -> None:
-        self._transaction = _Transaction()
+        self._transaction = Transaction()
         self.state = State.READY
 
     # Lines
@@ -227,7 +209,7 @@ class SmtpServer:
         argument = argument.strip()
         command = _COMMANDS.get(verb)
         if command is None:
-            return self._close(replies.NOT_SMTP) if verb in _HTTP else self._refuse(replies.UNKNOWN)
+            return self._close(replies.NOT_SMTP) if verb in HTTP_VERBS else self._refuse(replies.UNKNOWN)
         try:
             if verb not in TRANSITIONS[self.state]:
                 return self._out_of_sequence(verb, argument)
@@ -259,7 +241,7 @@ class SmtpServer:
         return self._hello(Hello(name, esmtp=False), Reply(250, self.options.hostname))
 
     def _hello(self, event: Hello, reply: Reply) -> Event:
-        self._transaction = _Transaction()
+        self._transaction = Transaction()
         self._move("EHLO")
         self._idle(reply)
         return event
@@ -288,7 +270,7 @@ class SmtpServer:
 
     def _rset(self, argument: str) -> Event:
         _no_argument(argument)
-        self._transaction = _Transaction()
+        self._transaction = Transaction()
         self._move("RSET")
         self._idle(replies.OK)
         return Abandoned()

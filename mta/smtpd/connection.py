@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 READ_SIZE = 64 * 1024  # bytes
 EVENTS_A_TURN = 50  # commands of one client before the others get their turn
-_TROUBLE = Reply(421, "Something went wrong here; try again later", "4.3.0")
 _STOPPING = Reply(421, "This server is stopping; try again later", "4.3.2")
 _IDLE = Reply(421, "Silent for too long", "4.4.2")
 _TOO_SLOW = Reply(421, "The message took too long to arrive", "4.4.2")
@@ -80,10 +79,9 @@ class Connection(asyncio.BufferedProtocol):
             cleartext_auth=peer.ip.startswith("127.") or peer.ip == "::1",
         )
         refusal = listener.admit(self)
-        if refusal:
-            self._greeted(refusal)
-        elif encrypted or not _has_spoken(self._transport):  # else the machine sends the early talker away
-            self._greet()
+        if refusal or encrypted or not _has_spoken(self._transport):  # else the machine sends the early talker away
+            self._machine.greet(refusal)
+            self._advance()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._listener.buffer  # one for all: it is read out before the next client's bytes can come
@@ -302,36 +300,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._listener.throttle.failed(session.peer.ip, ids.now_ms())
         self._machine.answer(reply)
 
-    # The beginning and the end
-
-    def _greet(self) -> None:
-        try:
-            answer = self._handler.connected(self.session.peer)
-        except Exception as error:
-            log.error("A handler failed", command="CONNECT", session=self.session.id, exc_info=error)
-            answer = _TROUBLE
-        if answer is None or isinstance(answer, Reply):
-            self._greeted(answer)
-        else:
-            self._task = asyncio.get_running_loop().create_task(self._wait_to_greet(answer))
-
-    async def _wait_to_greet(self, answer: Awaitable[Reply]) -> None:
-        try:
-            reply = await answer
-        except Exception as error:
-            log.error("A handler failed", command="CONNECT", session=self.session.id, exc_info=error)
-            reply = _TROUBLE
-        self._task = None
-        if self._gone:
-            self._finish()
-        else:
-            self._greeted(reply)
-            self._go_on()
-
-    def _greeted(self, reply: Reply | None) -> None:
-        if not self._received:  # whoever spoke already is sent away by the machine
-            self._machine.greet(reply)
-        self._advance()
+    # TLS, and the end
 
     def _begin_handshake(self) -> None:
         # Until the transport is TLS nothing more may be read: it would be taken for something that came in TLS.

@@ -62,10 +62,6 @@ class SmtpHandler(Protocol):
     An exception becomes a reply by `mta.smtpd.failures`: a PosthouseError its own, anything else a 451.
     """
 
-    def connected(self, peer: Peer) -> Answer | None:
-        """Nothing was said yet. None: the usual greeting. A negative reply (421, 554) closes the connection."""
-        ...
-
     def authenticate(self, session: Session, username: str, password: str) -> Answer:
         """235 2.7.0, having set `session.authenticated`; or 535 5.7.8."""
         ...

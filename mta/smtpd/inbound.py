@@ -16,7 +16,7 @@ from mta.protocol.reply import Reply
 from mta.protocol.smtp_command import MailParameters, RcptParameters
 from mta.protocol.verp import PREFIX
 from mta.smtpd.failures import FULL, OUR_TROUBLE, reply_for
-from mta.smtpd.handler import Answer, Peer, Session
+from mta.smtpd.handler import Answer, Session
 from mta.store.database import Database
 from mta.store.spool import Spool
 
@@ -34,9 +34,6 @@ class InboundHandler:
         self._inbound = inbound
         self._database = database
         self._targets: dict[int, dict[Address, Target]] = {}  # by session, of the open envelope
-
-    def connected(self, peer: Peer) -> Reply | None:
-        return None
 
     def authenticate(self, session: Session, username: str, password: str) -> Reply:
         return _NO_LOGIN

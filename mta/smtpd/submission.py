@@ -22,7 +22,7 @@ from mta.protocol.address import Address
 from mta.protocol.reply import Reply
 from mta.protocol.smtp_command import MailParameters, RcptParameters
 from mta.smtpd.failures import reply_for
-from mta.smtpd.handler import Answer, Peer, Session
+from mta.smtpd.handler import Answer, Session
 from mta.store import suppressions
 from mta.store.database import Database
 from mta.store.spool import Spool
@@ -56,9 +56,6 @@ class SubmissionHandler:
         self._trusted = trusted
         self._everyone = not listener.require_auth
         self._networks = _networks(listener.trusted_networks)
-
-    def connected(self, peer: Peer) -> Reply | None:
-        return None
 
     async def authenticate(self, session: Session, username: str, password: str) -> Reply:
         """The user name is only for the client's own records."""

@@ -25,7 +25,7 @@ from mta.protocol.address import Address
 from mta.protocol.reply import Reply
 from mta.protocol.smtp_command import MailParameters, RcptParameters
 from mta.protocol.smtp_events import ServerOptions
-from mta.smtpd.handler import Answer, Envelope, Peer, Session
+from mta.smtpd.handler import Envelope, Session
 from mta.smtpd.listener import Limits, Listener
 from mta.smtpd.throttle import LoginThrottle
 from mta.store.spool import Spool
@@ -48,16 +48,12 @@ class Keeper:
         self.arrived = asyncio.Event()
         self.go = asyncio.Event()
         self.go.set()
-        self.greeting: Answer | None = None
 
     def _say(self, what: str) -> Reply:
         answer = self.refuse.get(what, OK)
         if isinstance(answer, BaseException):
             raise answer
         return answer
-
-    def connected(self, peer: Peer) -> Answer | None:
-        return self.greeting
 
     def authenticate(self, session: Session, username: str, password: str) -> Reply:
         if password != "secret":
@@ -385,42 +381,12 @@ async def test_early_talker(tmp_path: Path) -> None:
             assert (await asyncio.to_thread(early.recv, 999)).startswith(b"554 5.5.1 ")
 
 
-async def test_early_talker_while_the_handler_thinks(tmp_path: Path) -> None:
-    async with house(tmp_path) as run:
-        thinking = run.keeper.greeting = asyncio.get_running_loop().create_future()
-        client = await run.connect()
-        await turns()
-        client.writer.write(b"EHLO c\r\nMAIL FROM:<a@a.test>\r\n")
-        await turns()
-        thinking.set_result(OK)
-        assert (await client.rest()).startswith(b"554 5.5.1 ")
-
-
-async def test_a_greeting_that_takes_its_time(tmp_path: Path) -> None:
-    async with house(tmp_path) as run:
-        thinking = run.keeper.greeting = asyncio.get_running_loop().create_future()
-        client = await run.connect()
-        thinking.set_result(Reply(220, "mx.test at last"))
-        assert await client.reply() == "220 mx.test at last"
-        thinking = run.keeper.greeting = asyncio.get_running_loop().create_future()
-        client = await run.connect()
-        thinking.set_exception(ZeroDivisionError())
-        assert (await client.rest()).startswith(b"421 4.3.0 ")
-
-
 async def test_a_handler_that_is_cancelled_is_our_trouble(tmp_path: Path) -> None:
     async with house(tmp_path) as run:
         run.keeper.refuse["MESSAGE"] = asyncio.CancelledError()
         client = await run.greeted()
         replies = await client.say(ENVELOPE + b"DATA\r\nx\r\n.\r\nNOOP\r\n", 6)
         assert [reply[:9] for reply in replies[4:]] == ["451 4.3.0", "250 2.0.0"]
-
-
-async def test_a_refused_client(tmp_path: Path) -> None:
-    async with house(tmp_path) as run:
-        run.keeper.greeting = Reply(554, "Not you", "5.7.1")
-        client = await run.connect()
-        assert await client.rest() == b"554 5.7.1 Not you\r\n"
 
 
 async def test_http(tmp_path: Path) -> None:
@@ -537,7 +503,6 @@ def test_the_same_on_uvloop(tmp_path: Path) -> None:
     uvloop.run(test_close_lets_a_message_finish(tmp_path))
     uvloop.run(test_early_talker(tmp_path))
     uvloop.run(test_a_client_that_only_shuts_down_its_side_gets_its_answers(tmp_path))
-    uvloop.run(test_early_talker_while_the_handler_thinks(tmp_path))
     uvloop.run(test_a_client_that_reads_nothing_is_not_read_either(tmp_path))
     uvloop.run(test_implicit_tls_and_a_new_certificate(tmp_path))
     for file in tmp_path.iterdir():
