@@ -37,6 +37,7 @@ class OrgChange(msgspec.Struct):
     per_hour: int | None = None
     per_day: int | None = None
     usage: dict[str, int | None] | None = None
+    batching: bool | None = None
 
 
 class UsageNow(msgspec.Struct):
@@ -157,11 +158,17 @@ async def add_org(call: Call, body: OrgRequest) -> Organization:
 
 @routes.post("/orgs/change")
 async def change_org(call: Call, body: OrgChange) -> Organization:
-    """Set an organization's name, tier, own limits, terms of usage, or the outcome of a review."""
+    """Set an organization's name, tier, own limits, terms of usage, batching, or the outcome of a review."""
     given = {"per_minute": body.per_minute, "per_hour": body.per_hour, "per_day": body.per_day}
     limits = {name: value or None for name, value in given.items() if value is not None}
     return await call.control.organizations.change(
-        body.org, name=body.name, tier=body.tier, limits=limits or None, review=body.review, usage=body.usage
+        body.org,
+        name=body.name,
+        tier=body.tier,
+        limits=limits or None,
+        review=body.review,
+        usage=body.usage,
+        batching=body.batching,
     )
 
 

@@ -122,10 +122,11 @@ def _store(
     settings: Settings,
     suppressed: Mapping[str, Suppression],
 ) -> Entered:
-    made = _message(principal, prepared, len(prepared.recipients) - len(suppressed))
+    batch = _may_batch(organization, prepared)
+    made = _message(principal, prepared, len(prepared.recipients) - len(suppressed), batch)
     bodies.add(tx, prepared.body, prepared.chunks(), prepared.now)
     messages.add(tx, made, _path(prepared))
-    going = _add_deliveries(tx, made, prepared, settings, suppressed)
+    going = _add_deliveries(tx, made, prepared, settings, suppressed, batch)
     _tell_accepted(tx, made, prepared, len(going), suppressed)
     if prepared.options.idempotency_key is not None:
         keys.add(
@@ -141,7 +142,13 @@ def _store(
     return Entered(Accepted(made.id, made.status, False, names), tuple(going))
 
 
-def _message(principal: Principal, prepared: Prepared, going: int) -> Message:
+def _may_batch(organization: Organization, prepared: Prepared) -> bool:
+    """Its recipients may share a transaction: they get the same bytes, and the organization opted in."""
+    tracked = prepared.options.track_opens or prepared.options.track_clicks
+    return bool(organization.settings.get("batching")) and len(prepared.recipients) > 1 and not tracked
+
+
+def _message(principal: Principal, prepared: Prepared, going: int, batch: bool) -> Message:
     chosen = prepared.options
     scheduled = chosen.scheduled_at is not None and chosen.scheduled_at > prepared.now
     return Message(
@@ -164,7 +171,7 @@ def _message(principal: Principal, prepared: Prepared, going: int) -> Message:
         size=prepared.size,
         tags=chosen.tags,
         metadata=chosen.metadata,
-        options=_kept_options(chosen),
+        options=_kept_options(chosen, batch),
         created_at=prepared.now,
         updated_at=prepared.now,
         scheduled_at=chosen.scheduled_at if scheduled else None,
@@ -172,7 +179,7 @@ def _message(principal: Principal, prepared: Prepared, going: int) -> Message:
     )
 
 
-def _kept_options(chosen: Options) -> dict[str, Any]:
+def _kept_options(chosen: Options, batch: bool) -> dict[str, Any]:
     """What delivery and the presenters read back, and only where it was asked for."""
     kept = {
         "ret": chosen.ret,
@@ -182,6 +189,7 @@ def _kept_options(chosen: Options) -> dict[str, Any]:
         "track_opens": chosen.track_opens,
         "track_clicks": chosen.track_clicks,
         "idempotency_key": chosen.idempotency_key,
+        "batch": batch or None,
     }
     return {name: value for name, value in kept.items() if value is not None}
 
@@ -192,12 +200,17 @@ def _path(prepared: Prepared) -> str | None:
 
 
 def _add_deliveries(
-    tx: Tx, made: Message, prepared: Prepared, settings: Settings, suppressed: Mapping[str, Suppression]
+    tx: Tx,
+    made: Message,
+    prepared: Prepared,
+    settings: Settings,
+    suppressed: Mapping[str, Suppression],
+    batch: bool,
 ) -> list[Queued]:
     """Stores one delivery a recipient; returns those that go out."""
     going: list[Queued] = []
     for recipient in prepared.recipients:
-        queued = _queued(made, recipient, prepared, settings)
+        queued = _queued(made, recipient, prepared, settings, batch)
         found = suppressed.get(recipient.address.key)
         if found is None:
             deliveries.add(tx, queued, DeliveryStatus.QUEUED)
@@ -219,7 +232,7 @@ def _add_deliveries(
     return going
 
 
-def _queued(made: Message, recipient: Recipient, prepared: Prepared, settings: Settings) -> Queued:
+def _queued(made: Message, recipient: Recipient, prepared: Prepared, settings: Settings, batch: bool) -> Queued:
     chosen, now = prepared.options, prepared.now
     next_at = made.scheduled_at or now
     expires_at = next_at + settings.retry.lifetime_s * 1000
@@ -246,6 +259,7 @@ def _queued(made: Message, recipient: Recipient, prepared: Prepared, settings: S
         template_id=chosen.template_id or "",
         track_opens=chosen.track_opens is True,
         track_clicks=chosen.track_clicks is True,
+        batch=batch,
         body=prepared.body,
     )
 

@@ -14,6 +14,7 @@ from mta.cli.output import note, print_fields, print_json, print_rows
 app = typer.Typer(help="Organizations.", no_args_is_help=True)
 Tier = Literal["sandbox", "starter", "verified", "trusted", "custom"]
 Review = Literal["none", "pending", "approved", "rejected"]
+Switch = Literal["on", "off"]
 
 
 @app.command("add")
@@ -57,10 +58,13 @@ def set_(
         str | None, typer.Option(metavar="CENTS", help="For 1,000 more; default: the server's setting.")
     ] = None,
     spend_cap: Annotated[str | None, typer.Option(metavar="CENTS", help="Most that a month may cost, or none.")] = None,
+    batching: Annotated[
+        Switch | None, typer.Option(help="on: recipients of one domain share a transaction and a return path.")
+    ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change an organization's name, tier, limits, review or terms of usage."""
+    """Change an organization's name, tier, limits, review, terms of usage or batching."""
     usage = {
         term: _number(text, word)
         for term, text, word in (
@@ -71,6 +75,8 @@ def set_(
         if text is not None
     }
     body = {"org": name, "name": rename, "tier": tier, "review": review, "usage": usage or None, **_limits(limits)}
+    if batching is not None:
+        body["batching"] = batching == "on"
     org = operate(settings_for(config), lambda daemon: daemon.post("/operator/orgs/change", body))
     if as_json:
         print_json(org)
@@ -82,8 +88,9 @@ def set_(
             "limits": shown if org["tier"] == "custom" else None,
             "review": org["settings"].get("review"),
             "usage": _facts(org["settings"].get("usage") or {}),
+            "batching": "on" if org["settings"].get("batching") else None,
         }
-        print_fields(shown_org, ["name", "tier", "limits", "review", "usage"])
+        print_fields(shown_org, ["name", "tier", "limits", "review", "usage", "batching"])
 
 
 @app.command("track")

@@ -31,7 +31,8 @@ class OrganizationChanges(TypedDict, total=False):
     """What a change gives; what is not there, or None, stays.
 
     `limits` by LIMITS are those of the tier custom (None: no limit). `usage` by TERMS: None is the server's own setting
-    again, and of the cap none at all.
+    again, and of the cap none at all. `batching`: recipients of one domain of a message accepted from then on may share
+    a transaction, and a return path.
     """
 
     name: str | None
@@ -39,6 +40,7 @@ class OrganizationChanges(TypedDict, total=False):
     limits: Mapping[str, int | None] | None
     review: str | None
     usage: Mapping[str, int | None] | None
+    batching: bool | None
 
 
 class Organizations:
@@ -133,6 +135,8 @@ def _change(tx: Tx, name_or_id: str, changes: OrganizationChanges) -> Organizati
     settings = dict(before.settings)
     if review := changes.get("review"):
         settings["review"] = review
+    if (batching := changes.get("batching")) is not None:
+        settings["batching"] = batching
     if limits := changes.get("limits"):
         settings["limits"] = _without_none({**(settings.get("limits") or {}), **limits})
     if usage := changes.get("usage"):

@@ -20,7 +20,7 @@ from mta.errors import InvalidInput
 from mta.inbound import content, returns
 from mta.inbound.authenticate import Results, Verifier
 from mta.inbound.content import Content
-from mta.inbound.recipients import Names, Target, delivery_of, find, is_ours
+from mta.inbound.recipients import Names, Target, find, is_ours
 from mta.inbound.returns import StillSending
 from mta.model import Body, DeliveryStatus, InboundMessage, Source
 from mta.policy import suppression
@@ -169,24 +169,24 @@ class Inbound:
         self, tx: Tx, arrival: Arrival, reading: Reading, kept: _Kept | None, left: Subscription | None, now: int
     ) -> Received:
         """In the store's writer: all that the message does, or nothing."""
-        returned = {target.delivery_id for _, target in arrival.recipients if target.kind == "return"}
+        returned = {target for _, target in arrival.recipients if target.kind == "return"}
         if reading.complaint is not None and (about := self._complained(tx, reading.complaint.mail_from, now)):
             returned.add(about)
         settled = []
-        for id in sorted(returned):
-            status = returns.apply(tx, id, reading, now, self._settings.suppression)
-            if status is not None:
-                settled.append((id, status))
+        for target in sorted(returned, key=lambda target: (target.delivery_id, target.shared)):
+            apply = returns.apply_shared if target.shared else returns.apply
+            settled += apply(tx, target.delivery_id, reading, now, self._settings.suppression)
         if left is not None:
             suppression.unsubscribe(tx, left, now)
         return Received(_store(tx, arrival, kept, now) if kept is not None else (), tuple(settled), left)
 
-    def _complained(self, tx: Tx, mail_from: str, now: int) -> str | None:
-        """The delivery that a complaint returns: its return path stands in the report (RFC 5965 §3.2)."""
+    def _complained(self, tx: Tx, mail_from: str, now: int) -> Target | None:
+        """What a complaint returns: its return path stands in the report (RFC 5965 §3.2)."""
         try:
-            return delivery_of(tx, parse_address(mail_from), self._names, now)
+            found = find(tx, parse_address(mail_from), self._names, now)
         except AddressError:
             return None
+        return found if found is not None and found.kind == "return" else None
 
 
 def _split(data: bytes, most: int) -> tuple[bytes, int]:

@@ -26,13 +26,15 @@ Kind = Literal["return", "mailbox", "unsubscribe"]
 class Target:
     """Where a recipient's mail goes.
 
-    return: the report is about `delivery_id`; mailbox: kept for `organization_id`; unsubscribe: its subject is a token.
+    return: the report is about `delivery_id`, or where `shared` about those of its transaction that it names; mailbox:
+    kept for `organization_id`; unsubscribe: its subject is a token.
     """
 
     kind: Kind
     organization_id: str = ""
     domain: str = ""
     delivery_id: str = ""
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Names:
 def find(tx: Tx, address: Address, names: Names, now: int) -> Target | None:
     """None: nobody here has this address. `now` is epoch milliseconds."""
     if (returned := delivery_of(tx, address, names, now)) is not None:
-        return Target("return", delivery_id=returned)
+        return Target("return", delivery_id=returned, shared=verp.is_shared(address.local))
     domain = inbound.domain_by_name(tx, address.domain)
     if domain is not None:
         return Target("mailbox", domain.organization_id, domain.name)

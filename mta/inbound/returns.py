@@ -1,11 +1,13 @@
 """What came back to a return path, and what it settles: only the delivery whose token the path carries.
 
-Whatever addresses a report names, it settles no other delivery; `delayed` and `relayed` settle nothing. Runs in the
-store's writer, after `protocol.bounce` has read the message.
+Whatever addresses a report names, it settles no other delivery; `delayed` and `relayed` settle nothing. A path that
+several deliveries share settles those of them that the report names. Runs in the store's writer, after
+`protocol.bounce` has read the message.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from config.settings import Suppression as Patience
@@ -15,6 +17,7 @@ from mta.lifecycle.settle import Settlement, settle
 from mta.lifecycle.states import may_become
 from mta.model import DeliveryStatus, Queued
 from mta.protocol.bounce import Bounced, Reading
+from mta.protocol.smtp_command import decode_xtext
 from mta.protocol.verdict import find_code
 from mta.store import deliveries, events, notices
 from mta.store.sqlite import Tx
@@ -24,16 +27,19 @@ MAX_DIAGNOSTIC: Final = 1000  # characters of a report that are kept
 _SUCCESS: Final = frozenset({"delivered", "relayed", "expanded"})
 
 
+Settled = list[tuple[str, DeliveryStatus]]  # deliveries by id
+
+
 class StillSending(Unavailable):
     """Its bounce came back before our own transaction was settled: look again in a moment."""
 
 
-def apply(tx: Tx, delivery_id: str, reading: Reading, now: int, patience: Patience) -> DeliveryStatus | None:
-    """Settles what the message says of this delivery; None where it settles nothing. Raises StillSending."""
+def apply(tx: Tx, delivery_id: str, reading: Reading, now: int, patience: Patience) -> Settled:
+    """Settles what the message says of this delivery, if anything. Raises StillSending."""
     delivery = deliveries.by_id(tx, delivery_id)
     queued = deliveries.of_any_status(tx, delivery_id)
     if delivery is None or queued is None:
-        return None
+        return []
     if delivery.status is DeliveryStatus.SENDING:
         raise StillSending(f"Delivery {delivery_id} is on the wire; send its report again in a moment.")
     about = _about(reading, queued)
@@ -41,9 +47,30 @@ def apply(tx: Tx, delivery_id: str, reading: Reading, now: int, patience: Patien
     if status is None or not may_become(delivery.status, status):
         _tell(tx, queued, reading, about, now)
         _pass_on(tx, queued, reading, about, now)
-        return None
+        return []
     settle(tx, _settlement(queued, status, reading, about, now, patience))
-    return status
+    return [(delivery_id, status)]
+
+
+def apply_shared(tx: Tx, delivery_id: str, reading: Reading, now: int, patience: Patience) -> Settled:
+    """Settles those that shared a transaction with this delivery and that the message names. Raises StillSending."""
+    mates = {name: queued for queued in deliveries.mates(tx, delivery_id) for name in _names(queued)}
+    settled: Settled = []
+    named = False
+    for entry in reading.recipients:
+        queued = mates.get(entry.address.lower()) or mates.get(entry.final_address.lower())
+        if queued is not None:
+            named = True
+            settled += apply(tx, queued.delivery_id, replace(reading, recipients=(entry,)), now, patience)
+    if not named and (first := deliveries.of_any_status(tx, delivery_id)) is not None:
+        _tell(tx, first, reading, None, now, known=False)
+    return settled
+
+
+def _names(queued: Queued) -> set[str]:
+    """How a report may call a recipient: by its address, or by what its submitter called it (ORCPT)."""
+    kind, _, value = (queued.orcpt or "").partition(";")
+    return {queued.recipient.key} | ({decode_xtext(value).lower()} if kind.lower() == "rfc822" else set())
 
 
 def _about(reading: Reading, queued: Queued) -> Bounced | None:
@@ -84,9 +111,9 @@ def _settlement(
     )
 
 
-def _tell(tx: Tx, queued: Queued, reading: Reading, about: Bounced | None, now: int) -> None:
-    """Something came back and changed nothing: the timeline shows it."""
-    data: dict[str, Any] = {"delivery_id": queued.delivery_id, "kind": reading.kind}
+def _tell(tx: Tx, queued: Queued, reading: Reading, about: Bounced | None, now: int, *, known: bool = True) -> None:
+    """Something came back and changed nothing: the timeline shows it. Not `known`: it is not said about which recipient."""
+    data: dict[str, Any] = {"delivery_id": queued.delivery_id if known else None, "kind": reading.kind}
     if about is not None:
         data |= {"action": about.action, "enhanced": about.status, "reply": about.diagnostic[:MAX_DIAGNOSTIC]}
     if reading.complaint is not None:
@@ -99,7 +126,7 @@ def _tell(tx: Tx, queued: Queued, reading: Reading, about: Bounced | None, now: 
         queued.message_id,
         test=queued.test,
         message_id=queued.message_id,
-        recipient=str(queued.recipient),
+        recipient=str(queued.recipient) if known else None,
         data={key: value for key, value in data.items() if value},
         at=now,
     )

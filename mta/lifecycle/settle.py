@@ -83,6 +83,11 @@ def begin(tx: Tx, queued: Queued, now: int) -> DeliveryStatus:
     return DeliveryStatus.SENDING
 
 
+def begin_all(tx: Tx, group: Sequence[Queued], now: int) -> list[Queued]:
+    """The last look at deliveries that share a transaction; those that go."""
+    return [queued for queued in group if begin(tx, queued, now) is DeliveryStatus.SENDING]
+
+
 def settle(tx: Tx, done: Settlement) -> None:
     """Records how a try ended. Raises Conflict where the delivery cannot become that any more."""
     queued = done.queued

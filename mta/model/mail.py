@@ -226,7 +226,21 @@ class Queued:
     template_id: str = ""
     track_opens: bool = False
     track_clicks: bool = False
+    batch: bool = False  # its organization lets recipients of one domain share a transaction
     body: Body | None = None
+
+    def goes_with(self, other: Queued) -> bool:
+        """Whether both may be recipients of one transaction: the same bytes for the same domain.
+
+        An address that needs SMTPUTF8 goes alone, so that a server without it refuses nobody else.
+        """
+        return (
+            self.batch
+            and self.message_id == other.message_id
+            and self.recipient.domain == other.recipient.domain
+            and self.recipient.is_ascii
+            and other.recipient.is_ascii
+        )
 
     def may_ask(self, keyword: str) -> bool:
         """Whether its submitter may want to hear of SUCCESS, FAILURE or DELAY (RFC 3461 §4.1).

@@ -6,6 +6,8 @@ answers; anything else is delivered.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mta.ids import now_ms
 from mta.model import Queued
 from mta.outbound.deliver import Tried, of_reply
@@ -37,7 +39,10 @@ class CaptureSession:
     async def quit(self) -> None:
         """Nothing to close."""
 
-    async def send(self, queued: Queued, prepared: Prepared, reverse_path: Address | None) -> Tried:
+    async def send(self, group: Sequence[Queued], prepared: Prepared, reverse_path: Address | None) -> list[Tried]:
+        return [await self._take(queued, prepared, reverse_path) for queued in group]
+
+    async def _take(self, queued: Queued, prepared: Prepared, reverse_path: Address | None) -> Tried:
         started = now_ms()
         reply = TAKEN
         stage = "dot"

@@ -31,16 +31,17 @@ class LaneQueue:
             waiting.append(queued)
         self._count += 1
 
-    def pop(self) -> Queued | None:
+    def pop(self, most: int) -> list[Queued]:
+        """The next delivery, with up to `most` in all that may share its transaction; [] where none waits."""
         for organizations in self._lanes.values():
             if organizations:
                 organization_id, waiting = organizations.popitem(last=False)
-                queued = waiting.popleft()
+                group = _group(waiting, most)
                 if waiting:
                     organizations[organization_id] = waiting  # to the end of the turn
-                self._count -= 1
-                return queued
-        return None
+                self._count -= len(group)
+                return group
+        return []
 
     def clear(self) -> list[Queued]:
         """Empties the queue; returns what was in it."""
@@ -49,3 +50,14 @@ class LaneQueue:
             organizations.clear()
         self._count = 0
         return found
+
+
+def _group(waiting: deque[Queued], most: int) -> list[Queued]:
+    """The first, and who goes with it: a message's recipients come in one behind the other."""
+    first = waiting.popleft()
+    group, passed = [first], list[Queued]()
+    while first.batch and len(group) < most and waiting and waiting[0].message_id == first.message_id:
+        queued = waiting.popleft()
+        (group if first.goes_with(queued) else passed).append(queued)
+    waiting.extendleft(reversed(passed))
+    return group

@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -18,7 +18,7 @@ import structlog
 from config.settings import Settings
 from mta.errors import Unavailable
 from mta.ids import now_ms
-from mta.lifecycle.settle import Settlement, begin, recover
+from mta.lifecycle.settle import Settlement, begin_all, recover
 from mta.model import DeliveryStatus, Lane, Queued
 from mta.net.smtp import ConnectionTrouble
 from mta.outbound.capture import CaptureSession
@@ -28,7 +28,7 @@ from mta.outbound.deliver import DeliverySession, SmtpSession, Tried, attempt, l
 from mta.outbound.route import NoRoute, Route, Router, RouteUnknown
 from mta.outbound.settling import Settler
 from mta.outbound.sign import Signer
-from mta.outbound.site import Pace, Session, Site
+from mta.outbound.site import Pace, Session, Site, SiteView
 from mta.outbound.warmup import Warmup
 from mta.protocol import simulator, verp
 from mta.protocol.address import Address
@@ -45,22 +45,7 @@ LOOK_AGAIN_MS = 30_000  # however quiet it is, the store is asked this often
 BEGIN_AGAIN_S = 1.0
 FILL_EVERY_S = 0.02  # the store is asked at most this often, however many wake the filler
 CAPTURE = "capture"
-SHOWN_DOMAINS = 100
 DAY_MS = 86_400_000
-
-
-@dataclass(frozen=True, slots=True)
-class SiteView:
-    """A site as an operator sees it. `state` is open or backing_off, then until `retry_at` (epoch ms) over `trouble`."""
-
-    name: str
-    domains: tuple[str, ...]
-    queued: int
-    connections: int
-    window: int
-    state: str
-    retry_at: int | None
-    trouble: str | None
 
 
 class Runner:
@@ -135,31 +120,17 @@ class Runner:
             await asyncio.wait(self._tasks, timeout=max(1.0, grace_s / 3))
 
     def sites(self) -> list[SiteView]:
-        return [self._view(site) for site in self._sites.values()]
+        return [site.view(self._clock()) for site in self._sites.values()]
 
     def site_of(self, domain: str) -> SiteView | None:
         """The site that mail for a domain was last routed to, while it is remembered."""
         site = self._sites.get(self._site_of.get(domain, ""))
-        return self._view(site) if site else None
+        return site.view(self._clock()) if site else None
 
     def explain(self, delivery_id: str) -> dict[str, Any]:
         """What is known in memory of a delivery, as `lines` of sentences."""
         claimed = delivery_id in self._claims
         return {"lines": ["It is in memory, on the wire or next in its site's queue."] if claimed else []}
-
-    def _view(self, site: Site) -> SiteView:
-        wait_s = site.backoff_until - time.monotonic()
-        backing_off = wait_s > 0
-        return SiteView(
-            site.key,
-            tuple(sorted(site.domains)[:SHOWN_DOMAINS]),
-            len(site.queue),
-            site.connections,
-            int(site.window),
-            "backing_off" if backing_off else "open",
-            self._clock() + int(wait_s * 1000) if backing_off else None,
-            site.last_trouble,
-        )
 
     def _left(self, domain: str) -> None:
         """A delivery stays in the store for want of room: its site asks for it when it has some."""
@@ -238,6 +209,7 @@ class Runner:
                 pace,
                 open_session=open_session,
                 deliver=self._deliver,
+                most=lambda session: self._most(key, session),
                 unreachable=self._unreachable,
                 released=self._claims.release,
                 hungry=self.wake,
@@ -252,6 +224,7 @@ class Runner:
         return Pace(
             settings.connections_start,
             cap,
+            settings.batch_recipients,
             messages,
             settings.connection_idle_s,
             settings.connection_life_s,
@@ -262,53 +235,78 @@ class Runner:
     async def _open_capture(self) -> Session:
         return CaptureSession(self._database, self._rules)
 
-    async def _deliver(self, session: Session, queued: Queued) -> bool:
-        """One try, settled. False: the site is in trouble."""
+    def _most(self, site: str, session: Session) -> int:
+        """How many recipients a session takes in one transaction (LIMITS RCPTMAX, RFC 9422), and a new address sends."""
+        if not isinstance(session, SmtpSession):
+            return 1
+        limits = (
+            self._settings.outbound.batch_recipients,
+            session.recipients_max,
+            self._warmup.room(site, session.source),
+        )
+        return min(limit for limit in limits if limit is not None)
+
+    async def _deliver(self, session: Session, group: Sequence[Queued]) -> bool:
+        """One try at each, settled. False: the site is in trouble."""
         if (source := _source_of(session)) is not None:
-            self._warmup.count(self._site_name(queued.recipient.domain), source)
-        if not await self._begin(queued):
-            return True
+            for queued in group:
+                self._warmup.count(self._site_name(queued.recipient.domain), source)
+        group, good, jitter = await self._begin(group), True, self._settler.jitter()
+        while group:
+            surplus: list[Queued] = []
+            for queued, tried in zip(group, await self._try(session, group), strict=True):
+                if tried.surplus and session.usable:  # somebody was taken, so this ends
+                    surplus.append(queued)
+                    continue
+                self._settler.settle_try(queued, tried, jitter)
+                good &= tried.outcome.scope not in ("site", "session") or tried.outcome.kind == "delivered"
+            group = surplus
+        return good
+
+    async def _try(self, session: Session, group: Sequence[Queued]) -> list[Tried]:
+        queued = group[0]
         try:
             sender = await self._signer.sender(queued.organization_id, queued.sender_domain)
-            path = self._reverse_path(queued, sender.return_path)
-            tried = await attempt(_as_delivery_session(session), self._signer, sender, queued, path)
+            path = self._reverse_path(group, sender.return_path)
+            return await attempt(_as_delivery_session(session), self._signer, sender, group, path)
         except Exception as error:
             if not isinstance(error, Unavailable):
                 log.exception("delivery failed by our own fault", delivery=queued.delivery_id)
-            tried = Tried(local("deferred", 451, "4.3.0", "Internal trouble; it is tried again."), now_ms(), now_ms())
-        self._settler.settle_try(queued, tried)
-        return tried.outcome.scope not in ("site", "session") or tried.outcome.kind == "delivered"
+            outcome = local("deferred", 451, "4.3.0", "Internal trouble; it is tried again.")
+            return [Tried(outcome, now_ms(), now_ms())] * len(group)
 
-    async def _begin(self, queued: Queued) -> bool:
-        """The last look. False: it is not to go out now, and its claim was given up."""
+    async def _begin(self, group: Sequence[Queued]) -> Sequence[Queued]:
+        """The last look. The others are not to go out now, and their claims are given up."""
+        going: Sequence[Queued] = ()
         try:
-            if await self._database.write(begin, queued, self._clock()) is DeliveryStatus.SENDING:
-                return True
-        except Exception as error:  # nothing has happened yet: it is found in the store again
+            going = await self._database.write(begin_all, group, self._clock())
+        except Exception as error:  # nothing has happened yet: they are found in the store again
             if not isinstance(error, Unavailable):
-                log.exception("delivery could not be begun", delivery=queued.delivery_id)
+                log.exception("deliveries could not be begun", delivery=group[0].delivery_id)
             await asyncio.sleep(BEGIN_AGAIN_S)
-        self._claims.release([queued])
-        return False
+        if len(going) < len(group):
+            self._claims.release(queued for queued in group if queued not in going)
+        return going
 
-    def _reverse_path(self, queued: Queued, return_path: str) -> Address | None:
-        """Every delivery has its own, so that whatever comes back names it (VERP)."""
+    def _reverse_path(self, group: Sequence[Queued], return_path: str) -> Address | None:
+        """Every delivery has its own, so that whatever comes back names it (VERP); those of a transaction share one."""
+        queued, day = group[0], self._clock() // DAY_MS
         if queued.reverse_path == "":
             return None
-        return Address(verp.encode(queued.delivery_id, self._verp_key, self._clock() // DAY_MS), return_path)
+        return Address(verp.encode(queued.delivery_id, self._verp_key, day, shared=len(group) > 1), return_path)
 
     async def _unreachable(self, queued: Queued, trouble: ConnectionTrouble, backoff_ms: int) -> None:
         """The delivery that found its site down: the one that gets an attempt."""
         outcome = of_trouble(trouble, self._rules)
         now = self._clock()
         log.warning("site backs off", domain=queued.recipient.domain, ms=backoff_ms, error=trouble.text)
-        if await self._begin(queued):
+        if await self._begin([queued]):
             self._settler.settle_try(queued, Tried(outcome, now, now, dialogue=told(trouble.dialogue)))
         self.wake()
 
     async def _settle_local(self, queued: Queued, outcome: Outcome) -> None:
         now = self._clock()
-        if await self._begin(queued):
+        if await self._begin([queued]):
             self._settler.settle_try(queued, Tried(outcome, now, now))
 
     def _spawn(self, work: Any) -> None:

@@ -59,15 +59,15 @@ class Settler:
         self._settings = settings
         self._site_of = site_of
         self._done = done
-        self._jitter = jitter
+        self.jitter = jitter
         self._clock = clock
         retry = settings.retry
         self._schedule = Schedule(retry.schedule_s, retry.jitter_percent, retry.greylist_s)
         self._outages = Outages()
 
-    def settle_try(self, queued: Queued, tried: Tried) -> None:
-        """Records how a try ended."""
-        self.settle(self._settlement(queued, tried))
+    def settle_try(self, queued: Queued, tried: Tried, jitter: float | None = None) -> None:
+        """Records how a try ended. Deliveries that share their `jitter`, from -1 to 1, fall due together again."""
+        self.settle(self._settlement(queued, tried, self.jitter() if jitter is None else jitter))
 
     def settle(self, settlement: Settlement) -> None:
         """Off to the store; the claim is kept until it is there. The worker does not wait."""
@@ -94,13 +94,13 @@ class Settler:
     def _again(self, settlement: Settlement, wait_s: float) -> None:
         asyncio.get_running_loop().call_later(wait_s, self.settle, settlement)
 
-    def _settlement(self, queued: Queued, tried: Tried) -> Settlement:
+    def _settlement(self, queued: Queued, tried: Tried, jitter: float) -> Settlement:
         outcome, reply, now = tried.outcome, tried.outcome.reply, self._clock()
         status, next_at, reason = _STATUS[outcome.kind], None, tried.held
         if tried.held:
             status = DeliveryStatus.HELD
         elif status is DeliveryStatus.DEFERRED:
-            next_at = self._next_at(queued, outcome, now)
+            next_at = self._next_at(queued, outcome, now, jitter)
             if next_at is None:
                 status, reason = DeliveryStatus.FAILED, "expired"
         bounced = status is DeliveryStatus.BOUNCED and reply is not None
@@ -135,11 +135,11 @@ class Settler:
             self._database.post(_tell_held, queued, site, data, now)
         return not self._outages.held(site)
 
-    def _next_at(self, queued: Queued, outcome: Outcome, now: int) -> int | None:
+    def _next_at(self, queued: Queued, outcome: Outcome, now: int, jitter: float) -> int | None:
         if queued.simulation == "delayed":
             return now + SIMULATED_DELAY_MS
         return self._schedule.next_attempt(
-            queued.attempts + 1, now, queued.expires_at, self._jitter(), outcome.reply, outcome.reason
+            queued.attempts + 1, now, queued.expires_at, jitter, outcome.reply, outcome.reason
         )
 
     def _attempt(self, queued: Queued, tried: Tried, status: DeliveryStatus) -> Attempt:

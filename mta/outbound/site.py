@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from mta.outbound.queue import LaneQueue
 
 LOW_WATER = 200  # deliveries left in memory when more are fetched
 WARMING_UP = "our source address is new and has sent its messages of this hour (warm-up)"
+SHOWN_DOMAINS = 100  # of a site, to an operator
 TROUBLES_IN_A_ROW = 3  # sessions that broke, without a success between, before the whole site backs off
 
 
@@ -34,10 +35,11 @@ class Session(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast a site may be met; times in seconds."""
+    """How fast a site may be met; times in seconds. `recipients` of a transaction, for those that may share one."""
 
     connections_start: int
     connections_cap: int
+    recipients: int
     messages_per_connection: int
     idle_s: float
     life_s: float
@@ -45,9 +47,24 @@ class Pace:
     backoff_max_s: float
 
 
-class Site:
-    """`open_session` connects (raises ConnectionTrouble), `deliver` tries one delivery on a session and settles it.
+@dataclass(frozen=True, slots=True)
+class SiteView:
+    """A site as an operator sees it. `state` is open or backing_off, then until `retry_at` (epoch ms) over `trouble`."""
 
+    name: str
+    domains: tuple[str, ...]
+    queued: int
+    connections: int
+    window: int
+    state: str
+    retry_at: int | None
+    trouble: str | None
+
+
+class Site:
+    """`open_session` connects (raises ConnectionTrouble), `deliver` tries a group on a session and settles it.
+
+    A group is one delivery, or several that share a transaction; `most` is how many a session takes at once.
     `deliver` returns False when the site itself is in trouble. `unreachable` records the delivery that found the site
     down; `released` takes back deliveries that go to the store untried; `hungry` asks for more from the store.
     `wait_s` says how long a new source address (the session's, None: any) must wait before its next message.
@@ -59,7 +76,8 @@ class Site:
         pace: Pace,
         *,
         open_session: Callable[[], Awaitable[Session]],
-        deliver: Callable[[Session, Queued], Awaitable[bool]],
+        deliver: Callable[[Session, Sequence[Queued]], Awaitable[bool]],
+        most: Callable[[Session], int],
         unreachable: Callable[[Queued, ConnectionTrouble, int], Awaitable[None]],
         released: Callable[[list[Queued]], None],
         hungry: Callable[[], None],
@@ -77,6 +95,7 @@ class Site:
         self._pace = pace
         self._open_session = open_session
         self._deliver = deliver
+        self._most = most
         self._unreachable = unreachable
         self._released = released
         self._hungry = hungry
@@ -100,6 +119,20 @@ class Site:
         """Nothing waits, nothing is open, and what the last back-off was need not be remembered any longer."""
         remembered = self.backoff_s > 0 and self._clock() < self.backoff_until + self._pace.backoff_max_s
         return not self._workers and not self.queue and not self.backed_off and not remembered
+
+    def view(self, now: int) -> SiteView:
+        """`now` in epoch milliseconds."""
+        wait_s = self.backoff_until - self._clock()
+        return SiteView(
+            self.key,
+            tuple(sorted(self.domains)[:SHOWN_DOMAINS]),
+            len(self.queue),
+            self.connections,
+            int(self.window),
+            "backing_off" if wait_s > 0 else "open",
+            now + int(wait_s * 1000) if wait_s > 0 else None,
+            self.last_trouble,
+        )
 
     def push(self, queued: Queued) -> None:
         """Takes a delivery that the runner claimed. The site must not be backed off."""
@@ -141,48 +174,59 @@ class Site:
         session: Session | None = None
         used, opened = 0, 0.0
         try:
-            while (queued := await self._next(session)) is not None:
+            while group := await self._next(session):
                 worn = used >= self._pace.messages_per_connection or self._clock() - opened > self._pace.life_s
                 if session is not None and (worn or not session.usable or self._wait_s(session) > 0):
                     await session.quit()
                     session = None
                 if session is None:
-                    session = await self._connect(queued)
+                    session = await self._connect(group)
                     if session is None:
                         return
                     used, opened = 0, self._clock()
                     if (wait_s := self._wait_s(session)) > 0:  # no other address of ours reaches this peer
                         self._rest(wait_s)
-                        self._released([queued])
+                        self._released(group)
                         return
                 used += 1
-                self._feedback(await self._deliver(session, queued))
+                self._feedback(await self._deliver(session, self._fitting(session, group)))
                 if self.backed_off:
                     return
         finally:
             if session is not None:
                 await session.quit()
 
-    async def _next(self, session: Session | None) -> Queued | None:
-        """The next delivery; waits a while for one only where there is a connection to keep."""
-        queued = self._pop()
-        if queued is None and session is not None and session.usable and not self._closing:
+    def _fitting(self, session: Session, group: list[Queued]) -> list[Queued]:
+        """What the session takes at once; the others are next."""
+        if len(group) == 1 or len(group) <= (most := max(1, self._most(session))):
+            return group
+        if self.backed_off:  # its queue is empty and stays so
+            self._released(group[most:])
+        else:
+            for queued in reversed(group[most:]):
+                self.queue.push(queued, front=True)
+        return group[:most]
+
+    async def _next(self, session: Session | None) -> list[Queued]:
+        """The next group; waits a while for one only where there is a connection to keep."""
+        group = self._pop()
+        if not group and session is not None and session.usable and not self._closing:
             loop = asyncio.get_running_loop()
             waiter: asyncio.Future[None] = loop.create_future()
             self._idle.append(waiter)
             timer = loop.call_later(self._pace.idle_s, _wake, waiter)
             await waiter
             timer.cancel()
-            queued = self._pop()
+            group = self._pop()
         if self.more and len(self.queue) <= LOW_WATER:
             self.more = False
             self._hungry()
-        return queued
+        return group
 
-    def _pop(self) -> Queued | None:
+    def _pop(self) -> list[Queued]:
         if self.queue and (wait_s := self._wait_s(None)) > 0:
             self._rest(wait_s)
-        return self.queue.pop()
+        return self.queue.pop(self._pace.recipients)
 
     def _rest(self, wait_s: float) -> None:
         """Nothing more for a while, through no fault of the peer."""
@@ -191,18 +235,19 @@ class Site:
         self._released(self.queue.clear())
         self._hungry()
 
-    async def _connect(self, queued: Queued) -> Session | None:
+    async def _connect(self, group: list[Queued]) -> Session | None:
         try:
             return await self._open_session()
         except ConnectionTrouble as trouble:
             if self.backed_off:  # another worker found out first
-                self._released([queued])
+                self._released(group)
             else:
                 self._back_off(trouble.text)
-                await self._unreachable(queued, trouble, int(self.backoff_s * 1000))
+                self._released(group[1:])
+                await self._unreachable(group[0], trouble, int(self.backoff_s * 1000))
             return None
         except BaseException:
-            self._released([queued])
+            self._released(group)
             raise
 
     def _feedback(self, good: bool) -> None:

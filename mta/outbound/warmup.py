@@ -58,10 +58,16 @@ class Warmup:
         if (
             not self._settings.enabled
             or not site.startswith(EXCHANGES)
-            or any(self._room(one, site) for one in sources)
+            or any(self._left(one, site) > 0 for one in sources)
         ):
             return 0
         return HOUR_MS - self._clock() % HOUR_MS
+
+    def room(self, site: str, source: str) -> int | None:
+        """How many messages may still go in this hour; None: any number."""
+        if not self._settings.enabled or not site.startswith(EXCHANGES):
+            return None
+        return self._left(source, site)
 
     def count(self, site: str, source: str) -> None:
         """A message goes out now."""
@@ -73,10 +79,10 @@ class Warmup:
         self._sent[source, site] += 1
         self._database.post(warmup.count, source, site, self._hour, now)
 
-    def _room(self, source: str, site: str) -> bool:
+    def _left(self, source: str, site: str) -> int:
         self._turn()
         day = day_of(self._first_at.get(source), self._clock())
-        return self._sent[source, site] < hourly(day, self._settings.hourly, self._settings.growth)
+        return hourly(day, self._settings.hourly, self._settings.growth) - self._sent[source, site]
 
     def _turn(self) -> None:
         """A new hour begins with nothing sent."""

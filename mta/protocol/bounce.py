@@ -33,7 +33,10 @@ _VAGUE = re.compile(r"[45]\.(?:0\.0|4\.7|5\.0)")
 
 @dataclass(frozen=True, slots=True)
 class Bounced:
-    """One recipient of a report. `action` is failed, delayed (settles nothing), or one of RFC 3464's successes."""
+    """One recipient of a report. `action` is failed, delayed (settles nothing), or one of RFC 3464's successes.
+
+    `address` is whom we wrote to, as far as the report says it; `final_address` its Final-Recipient, where it has one.
+    """
 
     address: str
     action: str
@@ -42,6 +45,7 @@ class Bounced:
     reason: str
     rule: str
     diagnostic: str
+    final_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,7 @@ def _from_status(status: DeliveryStatus, root: Part, judge: _Judge, message_id: 
 
 def _succeeded(entry: RecipientStatus) -> Bounced:
     address = entry.address or entry.final_recipient
-    return Bounced(address, entry.action, entry.status, "unknown", "other", "", entry.diagnostic)
+    return Bounced(address, entry.action, entry.status, "unknown", "other", "", entry.diagnostic, entry.final_recipient)
 
 
 def _from_entry(entry: RecipientStatus, about: str, judge: _Judge) -> Bounced:
@@ -163,7 +167,16 @@ def _from_entry(entry: RecipientStatus, about: str, judge: _Judge) -> Bounced:
     verdict = judge.weigh((entry.diagnostic, reply, about), status, command)
     action = "delayed" if entry.action == "delayed" else "failed"
     address = entry.address or entry.final_recipient
-    return Bounced(address, action, status, verdict.type, verdict.reason, verdict.rule, entry.diagnostic or reply)
+    return Bounced(
+        address,
+        action,
+        status,
+        verdict.type,
+        verdict.reason,
+        verdict.rule,
+        entry.diagnostic or reply,
+        entry.final_recipient,
+    )
 
 
 def _from_text(mention: Mention, action: str, judge: _Judge) -> Bounced:

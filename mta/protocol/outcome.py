@@ -91,6 +91,14 @@ def decide(stage: str, answer: Reply | Trouble, verdict: Verdict | None = None) 
     return Outcome(kind, scope, answer, None, "soft" if judged == "hard" and scope != "recipient" else judged, reason)
 
 
+def too_many_recipients(reply: Reply) -> bool:
+    """A refusal of this RCPT that says nothing of the recipient: the transaction is full (RFC 5321 §4.5.3.1.10).
+
+    Servers that name no enhanced code use 452 or 552 for full mailboxes too; the next transaction tells.
+    """
+    return reply.enhanced in ("4.5.3", "5.5.3") or (reply.code in (452, 552) and reply.enhanced is None)
+
+
 def _row(stage: str, code: str, reason: str) -> tuple[Kind, Scope]:
     for stages, codes, reasons, kind, scope in _REPLIES:
         fits = (not stages or stage in stages.split()) and (not reasons or reason in reasons.split())

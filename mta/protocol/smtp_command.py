@@ -62,6 +62,11 @@ _NO_MAIL_PARAMETERS = MailParameters()
 _NO_RCPT_PARAMETERS = RcptParameters()
 
 
+def encode_xtext(text: str) -> str:
+    """ASCII text as xtext (RFC 3461 §4)."""
+    return re.sub(r"[^!-*,-<>-~]", lambda found: f"+{ord(found[0]):02X}", text)
+
+
 def decode_xtext(value: str) -> str:
     """The text that xtext stands for (RFC 3461 §4), with octets above 127 as UTF-8."""
     octets = re.sub(rb"\+([0-9A-F]{2})", lambda found: bytes([int(found[1], 16)]), value.encode())

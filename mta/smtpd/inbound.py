@@ -14,7 +14,7 @@ from mta.inbound.returns import StillSending
 from mta.protocol.address import Address
 from mta.protocol.reply import Reply
 from mta.protocol.smtp_command import MailParameters, RcptParameters
-from mta.protocol.verp import PREFIX
+from mta.protocol.verp import PREFIX, SHARED_PREFIX
 from mta.smtpd.failures import FULL, OUR_TROUBLE, reply_for
 from mta.smtpd.handler import Answer, Session
 from mta.store.database import Database
@@ -49,7 +49,7 @@ class InboundHandler:
         if target is not None:
             self._targets.setdefault(id(session), {})[path] = target
             return _RECIPIENT_OK
-        if path.local.lower().startswith(PREFIX) and await self._inbound.is_ours(path.domain):
+        if path.local.lower().startswith((PREFIX, SHARED_PREFIX)) and await self._inbound.is_ours(path.domain):
             return Reply(550, "No message was sent with this return path, or it is too old", "5.1.1")
         if await self._inbound.is_ours(path.domain):
             return Reply(550, f"There is no {path} here", "5.1.1")

@@ -52,6 +52,7 @@ DUE = f"""
     ORDER BY d.next_at LIMIT :limit"""
 QUEUED_BY_ID = f"{_JOIN} WHERE d.id = :id AND d.status IN ('queued', 'deferred', 'sending')"
 ANY_BY_ID = f"{_JOIN} WHERE d.id = :id"
+MATES = f"{_JOIN} WHERE d.message_id = :message_id AND d.domain = :domain"
 LAST_DELIVERED = """
     SELECT max(updated_at) FROM deliveries
     WHERE organization_id = :organization_id AND test = :test AND recipient_key = :recipient AND message_id >= :after
@@ -129,6 +130,7 @@ def queued(row: Row) -> Queued:
         template_id=options.get("template_id") or "",
         track_opens=options.get("track_opens") is True,
         track_clicks=options.get("track_clicks") is True,
+        batch=options.get("batch") is True,
     )
 
 
@@ -190,6 +192,12 @@ def of_any_status(tx: Tx, id: str) -> Queued | None:
     """A delivery as it was queued, also where it has ended."""
     row = tx.one(ANY_BY_ID, id=id)
     return queued(row) if row else None
+
+
+def mates(tx: Tx, id: str) -> list[Queued]:
+    """Those of the same message and recipient domain, itself included, of any status: who may have shared its transaction."""
+    found = by_id(tx, id)
+    return [queued(row) for row in tx.all(MATES, message_id=found.message_id, domain=found.domain)] if found else []
 
 
 def last_delivered(tx: Tx, organization_id: str, test: bool, recipient: str, since: int) -> int:

@@ -51,6 +51,15 @@ async def test_organizations_and_keys(house: House, ask: Ask) -> None:
         await house.control.authenticator.authenticate(key["secret"])
 
 
+async def test_an_organization_opts_into_batching(house: House, ask: Ask) -> None:
+    def change(**more: object) -> Callable[[Client], dict[str, object]]:
+        return lambda daemon: daemon.post("/operator/orgs/change", {"org": "default", **more})["settings"]
+
+    assert await ask(change(batching=True)) == {"batching": True}
+    assert await ask(change(review="approved")) == {"batching": True, "review": "approved"}
+    assert (await ask(change(batching=False)))["batching"] is False
+
+
 async def test_long_lists_come_in_pages(house: House, ask: Ask) -> None:
     for _ in range(5):
         await house.key(organization_id=house.organization_id)

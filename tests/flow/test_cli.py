@@ -145,6 +145,9 @@ def test_terms_usage_and_the_end_of_an_organization(run: Run, daemon: Daemon) ->
     assert (status, out.splitlines()[-1].split()) == (0, ["usage:", "allowance=3000"])
     usage = {"allowance": 3000, "price_per_1000_cents": None, "cap_cents": None}
     assert daemon.asked[-1][2] == {"org": "shop", "usage": usage}
+    for word, value in (("on", True), ("off", False)):
+        run("org", "set", "shop", "--batching", word)
+        assert daemon.asked[-1][2]["batching"] is value
     run("org", "set", "shop", "--rename", "store")
     assert daemon.asked[-1][2] == {"org": "shop", "name": "store"}
     assert run("org", "set", "shop", "--spend-cap", "-5")[0] == 2

@@ -18,7 +18,7 @@ from mta.cli import app
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("cli", "durability", "operations", "security")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("cli", "delivery", "durability", "operations", "security")),
     *sorted((ROOT / "docs" / "clients").glob("*.md")),
 ]
 CODE = re.compile(r"```.*?```|`[^`]+`", re.DOTALL)

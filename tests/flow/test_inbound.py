@@ -154,6 +154,66 @@ async def test_only_the_tokens_delivery_is_settled_whatever_the_report_names(wor
     )
 
 
+async def batch(world: World) -> dict[str, Queued]:
+    """A message whose recipients at example.org went out in one transaction."""
+    names = ("ann@example.org", "bob@example.org", "cat@example.org", "dan@example.net")
+    await world.house.accept.submit(world.house.owner, smtp(recipients=to(*names)))
+    made = {str(queued.recipient): queued for queued in world.house.offered[-4:]}
+    for queued in made.values():
+        await world.settle(queued, DeliveryStatus.SENDING)
+        await world.settle(queued, DeliveryStatus.DELIVERED, code=250, reply="Ok")
+    return made
+
+
+def shared_path(made: dict[str, Queued]) -> str:
+    token = verp.encode(made["ann@example.org"].delivery_id, KEY, ids.now_ms() // DAY_MS, shared=True)
+    return f"{token}@{HOST}"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "Final-Recipient: rfc822; BOB@example.org",
+        "Original-Recipient: rfc822; bob@example.org\r\nFinal-Recipient: rfc822; robert@elsewhere.example",
+        "Original-Recipient: rfc822; his.alias@example.com\r\nFinal-Recipient: rfc822; bob@example.org",
+    ],
+)
+async def test_a_report_to_a_shared_path_settles_whom_it_names(world: World, fields: str) -> None:
+    made = await batch(world)
+    report = dsn("bob@example.org").replace(b"Final-Recipient: rfc822; bob@example.org", fields.encode())
+    assert (await world.send(report, shared_path(made)))[0] == 250
+    assert [await world.status(queued) for queued in made.values()] == [
+        "delivered", "bounced", "delivered", "delivered",
+    ]  # fmt: skip
+    (bounce,) = await world.house.database.read(bounces.by_message, made["bob@example.org"].message_id)
+    assert (bounce.email, bounce.type) == ("bob@example.org", "hard")
+
+
+async def test_a_report_to_a_shared_path_may_name_several(world: World) -> None:
+    made = await batch(world)
+    report = dsn("ann@example.org").replace(
+        b"\r\n\r\n--b--",
+        b"\r\n\r\nFinal-Recipient: rfc822; cat@example.org\r\nAction: failed\r\nStatus: 5.2.2\r\n"
+        b"Diagnostic-Code: smtp; 552 5.2.2 mailbox full\r\n\r\n"
+        b"Final-Recipient: rfc822; bob@example.org\r\nAction: delayed\r\nStatus: 4.4.1\r\n\r\n--b--",
+    )
+    await world.send(report, shared_path(made))
+    assert [await world.status(queued) for queued in made.values()] == ["bounced", "delivered", "bounced", "delivered"]
+    found = await world.house.database.read(bounces.by_message, made["ann@example.org"].message_id)
+    assert {each.email: each.status for each in found} == {"ann@example.org": "5.1.1", "cat@example.org": "5.2.2"}
+
+
+@pytest.mark.parametrize("named", ["dan@example.net", "eve@example.org", "nobody"])
+async def test_a_report_to_a_shared_path_settles_nobody_else(world: World, named: str) -> None:
+    """Of the same message, but another domain; of nobody's; of no address at all."""
+    made = await batch(world)
+    await world.send(dsn(named), shared_path(made))
+    assert {await world.status(queued) for queued in made.values()} == {"delivered"}
+    told = await world.house.database.read(events.by_message, made["ann@example.org"].message_id)
+    (reported,) = [event for event in told if event.type == "delivery.reported"]
+    assert reported.recipient is None and "delivery_id" not in reported.data
+
+
 @pytest.mark.parametrize("forge", ["other key", "too old", "no delivery", "other name", "name alike"])
 async def test_a_forged_return_path_is_refused_and_settles_nothing(world: World, forge: str) -> None:
     queued = await world.delivered()

@@ -52,6 +52,14 @@ def test_no_letter_can_be_changed(place: int, letter: str) -> None:
     assert (verp.decode(changed, [KEY], DAY) == ID) == (changed == local)
 
 
+def test_a_shared_path_says_so_and_cannot_be_made_of_one_s_own() -> None:
+    own, shared = verp.encode(ID, KEY, DAY), verp.encode(ID, KEY, DAY, shared=True)
+    assert verp.decode(shared.upper(), [KEY], DAY) == ID
+    assert (verp.is_shared(own), verp.is_shared(shared), verp.is_shared(shared.upper())) == (False, True, True)
+    assert verp.decode(verp.SHARED_PREFIX + own[2:], [KEY], DAY) is None
+    assert verp.decode(verp.PREFIX + shared[2:], [KEY], DAY) is None
+
+
 @given(st.text(max_size=80))
 def test_no_local_part_raises(text: str) -> None:
     assert verp.decode(text, [KEY], DAY) is None

@@ -90,6 +90,7 @@ QUERIES: list[Callable[[Tx], Any]] = [
     lambda tx: notices.oldest(tx, 2),
     lambda tx: deliveries.last_delivered(tx, "o", False, "a@b", 1),
     lambda tx: deliveries.unnoticed(tx, "~", 2),
+    lambda tx: tx.all(deliveries.MATES, message_id="m", domain="d"),
     lambda tx: messages.page(tx, "o", False, limit=2, sender="a@b", status=MessageStatus.SENT),
     lambda tx: deliveries.attempts(tx, "m"),
     lambda tx: deliveries.by_message(tx, "m"),
