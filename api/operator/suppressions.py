@@ -31,7 +31,11 @@ class OrgQuery(msgspec.Struct):
 async def list_(call: Call, query: SuppressionQuery) -> Listed[Suppression]:
     """The suppressions of an organization, newest first."""
     page = await call.control.suppressions.page(
-        await _owner(call, query.org), limit=query.limit, cursor=query.cursor, email=query.email, reason=query.reason
+        await _owner(call, query.org),
+        limit=query.limit,
+        cursor=query.cursor,
+        email=query.email,
+        reasons=[query.reason] if query.reason else (),
     )
     return Listed(list(page.items), page.next_cursor)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
 from mta.errors import InvalidInput
 
@@ -38,11 +38,15 @@ BOUNCE_SUBTYPES: Final[Mapping[str, str]] = {
     "spam": "ContentRejected",
     "virus": "AttachmentRejected",
 }
-# Reasons of suppressions; the others, of people and of our own rules, are manual.
-ORIGINS: Final[Mapping[str, str]] = {
+Origin = Literal["bounce", "complaint", "manual"]
+# Of reasons of suppressions.
+ORIGINS: Final[Mapping[str, Origin]] = {
     "hard_bounce": "bounce",
     "repeated_soft_bounce": "bounce",
     "complaint": "complaint",
+    "manual": "manual",
+    "blocked": "manual",
+    "unsubscribe": "manual",
 }
 
 
@@ -70,5 +74,10 @@ def event_types(name: str) -> tuple[str, ...]:
     return found
 
 
-def origin(reason: str) -> str:
-    return ORIGINS.get(reason, "manual")
+def origin(reason: str) -> Origin:
+    return ORIGINS[reason]
+
+
+def reasons(origin: Origin | None) -> tuple[str, ...]:
+    """Ours that an origin stands for; none for no origin."""
+    return tuple(ours for ours, shown in ORIGINS.items() if shown == origin)

@@ -58,7 +58,11 @@ async def create(call: Call, body: SuppressionRequest) -> SuppressionShape:
 async def list_(call: Call, query: SuppressionQuery) -> Listed[SuppressionShape]:
     """Suppressions, newest first."""
     page = await call.control.suppressions.page(
-        call.principal, limit=query.limit, cursor=query.cursor, email=query.email, reason=query.reason
+        call.principal,
+        limit=query.limit,
+        cursor=query.cursor,
+        email=query.email,
+        reasons=[query.reason] if query.reason else (),
     )
     return Listed(data=[_shape(each) for each in page.items], next_cursor=page.next_cursor)
 

@@ -220,3 +220,22 @@ async def test_answers_and_refusals_are_json(client: House) -> None:
             shown = answer.json()
             assert ("statusCode" in shown) == (answer.status_code >= 400)
             assert shown.get("statusCode", answer.status_code) == answer.status_code
+
+
+async def test_an_address_may_be_suppressed_for_a_stream_and_for_all(client: House) -> None:
+    suppressions, whose = client.control.suppressions, owner(client)
+    left = await suppressions.create(whose, "bob@example.org", "unsubscribe")
+    assert (await asyncio.to_thread(resend.Suppressions.get, "bob@example.org"))["id"] == left.id
+    whole = await suppressions.create(whose, "bob@example.org", "blocked")
+    await suppressions.create(whose, "cy@example.org", "complaint")
+    found = await asyncio.to_thread(resend.Suppressions.get, "bob@example.org")
+    assert (found["id"], found["origin"]) == (whole.id, "manual")
+    listed = await asyncio.to_thread(resend.Suppressions.list, {"origin": "manual"})
+    assert [each["id"] for each in listed["data"]] == [whole.id, left.id]
+    first = await asyncio.to_thread(resend.Suppressions.list, {"origin": "manual", "limit": 1})
+    assert [each["id"] for each in first["data"]] == [whole.id] and first["has_more"] is True
+    assert (await asyncio.to_thread(resend.Suppressions.remove, "bob@example.org"))["deleted"] is True
+    assert (await suppressions.page(whose, email="bob@example.org")).items == ()
+    assert (await asyncio.to_thread(resend.Suppressions.list, {"origin": "manual"}))["data"] == []
+    error = await refused(resend.Suppressions.list, {"origin": "moon"})
+    assert isinstance(error, ValidationError) and "moon" in error.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -128,3 +129,53 @@ def test_a_key_for_one_domain(account: Daemon, mx: ScriptedMx) -> None:
     senders = [one.content for one in mx.wait_messages(before + 2)[before:]]
     assert all(b"@shop.example" in content and b"orders@example.org" not in content for content in senders)
     assert resend.Emails.get(later)["last_event"] == "scheduled"
+
+
+def test_suppressions(account: Daemon, mx: ScriptedMx) -> None:
+    before = len(mx.messages)
+    made = resend.Suppressions.add({"email": "Stop@Example.net"})
+    assert made["object"] == "suppression"
+    assert resend.Suppressions.add({"email": "stop@example.net"})["id"] == made["id"]
+    for name in (made["id"], "STOP@example.net"):
+        found = resend.Suppressions.get(name)
+        assert (found["object"], found["id"], found["email"]) == ("suppression", made["id"], "stop@example.net")
+        assert (found["origin"], found["source_id"]) == ("manual", None)
+    stopped = resend.Emails.send({**MAIL, "to": ["stop@example.net"]})["id"]
+    assert resend.Emails.get(stopped)["last_event"] == "suppressed"
+    gone = resend.Suppressions.remove("stop@example.net")
+    assert (gone["object"], gone["id"], gone["deleted"]) == ("suppression", made["id"], True)
+    assert refused(resend.Suppressions.get, "stop@example.net") == (404, "not_found")
+    assert refused(resend.Suppressions.remove, made["id"]) == (404, "not_found")
+    resend.Emails.send({**MAIL, "to": "stop@example.net"})
+    assert [one.addresses for one in mx.wait_messages(before + 1)[before:]] == [["stop@example.net"]]
+
+
+def test_a_bounce_suppresses(account: Daemon, mx: ScriptedMx) -> None:
+    id = resend.Emails.send({**MAIL, "to": "gone@example.net"})["id"]
+    end = time.monotonic() + 20
+    while resend.Emails.get(id)["last_event"] != "bounced":
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    (listed,) = resend.Suppressions.list({"origin": "bounce"})["data"]
+    assert (listed["email"], listed["source_id"], "object" in listed) == ("gone@example.net", id, False)
+    assert resend.Suppressions.list({"origin": "complaint"})["data"] == []
+    again = resend.Emails.send({**MAIL, "to": "gone@example.net"})["id"]
+    assert resend.Emails.get(again)["last_event"] == "suppressed"
+    assert resend.Suppressions.remove(listed["id"])["id"] == listed["id"]
+
+
+def test_many_suppressions(account: Daemon) -> None:
+    added = resend.Suppressions.Batch.add({"emails": ["a@many.example", "A@Many.example", "b@many.example"]})
+    ids = [each["id"] for each in added["data"]]
+    assert len(ids) == 2 and {each["object"] for each in added["data"]} == {"suppression"}
+    assert refused(resend.Suppressions.Batch.add, {"emails": ["c@many.example", "nobody"]}) == (400, "validation_error")
+    assert refused(resend.Suppressions.get, "c@many.example")[0] == 404  # all of them or none
+    assert refused(resend.Suppressions.Batch.add, {"emails": ["a@b.example"] * 101}) == (400, "validation_error")
+    page = resend.Suppressions.list({"limit": 1})
+    assert page["has_more"] is True and [each["id"] for each in page["data"]] == [ids[1]]
+    assert resend.Suppressions.list({"limit": 1, "after": ids[1]})["data"][0]["id"] == ids[0]
+    gone = resend.Suppressions.Batch.remove({"emails": ["b@many.example", "never@many.example"]})
+    assert [(each["id"], each["deleted"]) for each in gone["data"]] == [(ids[1], True)]
+    gone = resend.Suppressions.Batch.remove({"ids": [*ids, "sup_none"]})
+    assert [each["id"] for each in gone["data"]] == [ids[0]]
+    assert resend.Suppressions.Batch.remove({"ids": ids})["data"] == []
