@@ -14,6 +14,7 @@ from mta.protocol.verdict import Rule, Rules
 DEFAULT_PATH = Path(__file__).with_name("bounce_rules.toml")
 _KEYS = {"name", "class", "codes", "enhanced", "commands", "text", "unless"}
 _TYPES = {"hard", "soft", "unknown"}
+_WORD = re.compile(r"\{([a-z_]+)\}")
 
 
 @lru_cache(maxsize=4)
@@ -27,10 +28,11 @@ def load_rules(path: Path = DEFAULT_PATH) -> Rules:
     wrong = [name for name, kind in types.items() if kind not in _TYPES]
     if wrong:
         raise ConfigError(f"{path}: the type of {wrong[0]!r} in [types] is hard, soft or unknown.")
+    words = document.get("words", {})
     names: set[str] = set()
     rules = []
     for table in document.get("rules", []):
-        rule = _rule(table, path)
+        rule = _rule(table, words, path)
         if rule.reason not in types:
             raise ConfigError(f"{path}: rule {rule.name!r} has the class {rule.reason!r}, which [types] lacks.")
         if rule.name in names:
@@ -40,7 +42,7 @@ def load_rules(path: Path = DEFAULT_PATH) -> Rules:
     return Rules(tuple(rules), types)
 
 
-def _rule(table: dict[str, Any], path: Path) -> Rule:
+def _rule(table: dict[str, Any], words: dict[str, list[str]], path: Path) -> Rule:
     name = table.get("name")
     if not isinstance(name, str) or not isinstance(table.get("class"), str):
         raise ConfigError(f"{path}: every rule needs a name and a class; one has {table!r}.")
@@ -51,15 +53,19 @@ def _rule(table: dict[str, Any], path: Path) -> Rule:
         return Rule(
             name,
             table["class"],
-            _pattern([table["codes"]] if "codes" in table else []),
-            _pattern([table["enhanced"]] if "enhanced" in table else []),
-            _pattern(table.get("text", [])),
-            _pattern(table.get("unless", [])),
+            _pattern([table["codes"]] if "codes" in table else [], {}),
+            _pattern([table["enhanced"]] if "enhanced" in table else [], {}),
+            _pattern(table.get("text", []), words),
+            _pattern(table.get("unless", []), words),
             frozenset(table.get("commands", [])),
         )
+    except KeyError as error:
+        raise ConfigError(f"{path}: rule {name!r} uses {{{error.args[0]}}}, which [words] lacks.") from error
     except (re.error, TypeError) as error:
         raise ConfigError(f"{path}: rule {name!r} has a bad pattern: {error}.") from error
 
 
-def _pattern(patterns: list[str]) -> re.Pattern[str] | None:
-    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns)) if patterns else None
+def _pattern(patterns: list[str], words: dict[str, list[str]]) -> re.Pattern[str] | None:
+    """Any of the patterns; `{name}` in one stands for any of the words of that name."""
+    spelled = [_WORD.sub(lambda found: f"(?:{'|'.join(words[found[1]])})", pattern) for pattern in patterns]
+    return re.compile("|".join(f"(?:{pattern})" for pattern in spelled)) if spelled else None

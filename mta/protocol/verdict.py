@@ -75,7 +75,7 @@ class Rules:
 def classify_reply(reply: Reply, rules: Rules) -> Verdict:
     """What a peer's negative reply says about the address."""
     command = _SAME_AS.get(reply.command, reply.command)
-    return rules.judge(reply.code, reply.enhanced or find_enhanced(reply.text), reply.text, command)
+    return rules.judge(reply.code, reply.enhanced or find_enhanced(reply.text), str(reply), command)
 
 
 def normalize(text: str) -> str:

@@ -64,7 +64,7 @@ def test_numbers_in_free_text(text: str, code: int | None, enhanced: str | None)
 def seeds(rule: Rule) -> list[str]:
     """Words that a pattern looks for, so that each of its repetitions is set in motion."""
     patterns = " ".join(p.pattern for p in (rule.text, rule.unless) if p)
-    words = list(dict.fromkeys(re.findall(r"[a-z]{2,}", patterns)))
+    words = list(dict.fromkeys(re.findall(r"[^\W\d_]{2,}", patterns)))
     return [f"{word} " for word in words] + ["a", " ", "550 ", "x@y.zz ", "user is ", f"{' '.join(words)} "]
 
 
@@ -87,6 +87,16 @@ def test_every_class_has_a_rule_and_every_rule_a_class() -> None:
     assert {rule.reason for rule in RULES.rules} | {"other"} == set(RULES.types)
 
 
+def test_words_stand_for_their_alternatives(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(
+        "types = {a = 'hard', other = 'soft'}\nwords = {who = ['nutzer', 'utente']}\n"
+        "[[rules]]\nname = 'x'\nclass = 'a'\ntext = ['{who}.{0,9}none']"
+    )
+    rules = load_rules(path)
+    assert [rules.judge(550, None, text).reason for text in ("Utente: none", "user none")] == ["a", "other"]
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -97,6 +107,7 @@ def test_every_class_has_a_rule_and_every_rule_a_class() -> None:
         ("types = {a = 'hard'}\n[[rules]]\nclass = 'a'", "needs a name"),
         ("types = {a = 'hard'}\n" + "[[rules]]\nname = 'x'\nclass = 'a'\n" * 2, "two rules"),
         ("types = ", "cannot be read"),
+        ("types = {a = 'hard'}\n[[rules]]\nname = 'x'\nclass = 'a'\ntext = ['{nobody} here']", "uses {nobody}"),
     ],
 )
 def test_a_wrong_file_is_told_apart(tmp_path: Path, text: str, complaint: str) -> None:
