@@ -12,7 +12,7 @@ from typing import Literal
 
 from mta.protocol.arf import Complaint, find_complaint, returned_headers
 from mta.protocol.autoreply import is_auto_reply
-from mta.protocol.bounce_signs import from_daemon, is_bounce, is_delay
+from mta.protocol.bounce_signs import from_daemon, is_bounce, is_delay, is_forwarded
 from mta.protocol.bounce_text import Mention, find_command, find_recipients, find_reply, report_text
 from mta.protocol.dsn import (
     DeliveryStatus,
@@ -35,7 +35,8 @@ _VAGUE = re.compile(r"[45]\.(?:0\.0|4\.7|5\.0)")
 class Bounced:
     """One recipient of a report. `action` is failed, delayed (settles nothing), or one of RFC 3464's successes.
 
-    `address` is whom we wrote to, as far as the report says it; `final_address` its Final-Recipient, where it has one.
+    `address` is whom we wrote to, as far as the report says it: "" where it names nobody, then only the return path that
+    it came to can tell. `final_address` is its Final-Recipient, where it has one.
     """
 
     address: str
@@ -80,16 +81,16 @@ def read_message(data: bytes, rules: Rules) -> Reading:
         inline = read_delivery_status("\n".join(line.strip() for line in text.split("\n")))
         status = inline if inline.recipients else status
     judge = _Judge(rules, text)
-    if status and status.recipients:
+    if status and status.recipients and not is_forwarded(root):
         return _from_status(status, root, judge, message_id)
     mentions = find_recipients(text, root.header("x-failed-recipients"), _strangers(root))
     if not mentions:  # nobody is named: to whom was the message that comes back?
         fields = returned_headers(root) or parse_fields(returned)
         mentions = find_recipients(next((v for n, v in fields if n == "to"), "")[:1000], "", frozenset())
         mentions = [Mention(mention.address, text) for mention in mentions]
-    if mentions and is_bounce(root, text, returns):
+    if is_bounce(root, text, returns):
         action = "delayed" if is_delay(text) else "failed"
-        bounced = tuple(_from_text(mention, action, judge) for mention in mentions)
+        bounced = tuple(_from_text(mention, action, judge) for mention in mentions or [Mention("", text)])
         return Reading("bounce", bounced, status.envelope_id if status else "", message_id)
     receipt = any(part.content_type == "message/disposition-notification" for part in root.walk())
     return Reading("auto_reply" if receipt or is_auto_reply(root) else "message", message_id=message_id)

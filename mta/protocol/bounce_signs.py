@@ -1,6 +1,8 @@
-"""Is a message without a report for machines a bounce at all? Signs are counted: its sender, its subject, its words.
+"""Is a message without a report for machines a bounce at all? Its sender, its subject and its words are signs.
 
-One sign is not enough: anybody may write about mail, or parcels, that could not be delivered.
+No word is enough: anybody may write about mail, or parcels, that could not be delivered, and mail systems also write of
+quotas and quarantines. So a daemon must say in the subject that mail failed, or bring the message back, or quote a
+refusal; others must bring more.
 """
 
 from __future__ import annotations
@@ -8,12 +10,9 @@ from __future__ import annotations
 import re
 
 from mta.protocol.autoreply import is_auto_reply
-from mta.protocol.bounce_text import find_reply
+from mta.protocol.bounce_text import find_reply, lists_recipients
 from mta.protocol.dsn import REPORT_TYPES
 from mta.protocol.mime_parts import Part
-
-ENOUGH = 3  # where the sender is a daemon or null
-ENOUGH_FROM_ANYBODY = 5
 
 
 def _any(*phrases: str) -> re.Pattern[str]:
@@ -25,13 +24,13 @@ _DAEMON = _any(
     r"mail ?daemon",
     r"mdaemon",
     r"post[-_. ]?master",
-    r"mail[-_. ]?deliver",
+    r"mail[-_. ]?delivery[-_. ]?(?:sub-?system|system|service|agent|software|status)",
     r"delivery (?:sub)?system",
     r"mail(?:er)? system",
     r"system administrator",
     r"mail[-_. ]administrator",
     r"interscan",
-    r"bounce",
+    r"\bbounces?@",
 )
 _SUBJECT = _any(
     r"undeliver",
@@ -45,7 +44,9 @@ _SUBJECT = _any(
     r"could not (?:be )?deliver",
     r"message (?:delivery )?(?:status|failed|delayed)",
     r"mail status report",
-    r"rejected",
+    r"(?:mail|message) (?:was |has been )?rejected",
+    r"^\W*(?:automatically )?rejected (?:mail|message)",
+    r"\[bounce\]",
     r"delayed mail",
     r"warning: (?:could not send|message)",
     r"bounced? (?:mail|message)",
@@ -114,32 +115,74 @@ _WORDS = _any(
     r"无法",
 )
 _DELAY = _any(
-    r"warning (?:message )?only",
+    r"(?:warning|advisory)[- ](?:message )?only",
+    r"(?:just|only) a warning",
     r"need not resend",
     r"not need to resend",
     r"still (?:being retried|trying)",
-    r"has been delayed",
-    r"will (?:be retried|keep trying|continue to (?:try|retry)|try again)",
+    r"has been (?:delayed|postponed)",
+    r"not yet (?:been )?(?:delivered|received)",
+    r"will (?:be retried|keep trying|continue (?:to (?:try|retry|attempt)|trying|for|until)|try again|retry for)",
     r"delivery .{0,20}delayed",
+    r"delivery attempts will (?:continue|be (?:made|repeated))",
     r"be retried (?:for|until)",
-    r"temporary failure",
+    r"temporary (?:failure|problem delivering)",
+    r"noch nicht (?:zugestellt|ausgeliefert)",
+    r"(?:zustellung|übermittlung) .{0,20}verzögert",
+    r"n'a pas encore (?:été|pu)",
+    r"(?:aún|todavía) no se ha",
+    r"ainda não foi",
+    r"non è ancora stato",
+    r"пока не доставлено",
+    r"(?:配信|配送|送信)が(?:遅|保留)",
+    r"(?:延迟|暂缓)(?:投递|发送)",
+)
+_FINAL = _any(
+    r"giv(?:en|ing) up",
+    r"permanent(?:ly)? (?:error|fatal)",
+    r"failed permanently",
+    r"no further (?:\w+ )?attempts",
+    r"permanent failure\.",
 )
 
+_LISTS = ("list-id", "list-unsubscribe", "list-post", "x-beenthere")
+_REQUEST = _any(
+    r"\bconfirm\b", r"\bapprov(?:e|al|ed)\b", r"click (?:here|on|the|https?:)", r"\bverify\b", r"unsubscribe"
+)
 _CONVERSATION = re.compile(r"\s*(?:re|aw|sv|antw|fwd?|wg|tr|rv|enc)\s*:", re.IGNORECASE)  # a person answers or forwards
 
 
 def is_bounce(root: Part, text: str, returns: bool) -> bool:
     """Whether `text`, the words of `root`, report a failure. `returns`: it brings another message back."""
+    if is_forwarded(root):
+        return False
     if root.header("x-failed-recipients") or any(part.content_type in REPORT_TYPES for part in root.walk()):
         return True
-    daemon = from_daemon(root)
-    if not daemon and (is_auto_reply(root) or _CONVERSATION.match(root.header("subject"))):
-        return False
+    subject = root.header("subject")[:500]
     path = root.header("return-path").strip().lower()
     null_path = path == "<>" or "mailer-daemon" in path
-    signs = 2 * daemon + null_path + returns + bool(find_reply(text))
-    signs += 2 * bool(_SUBJECT.search(root.header("subject")[:500])) + 2 * bool(_WORDS.search(text))
-    return signs >= (ENOUGH if daemon or null_path else ENOUGH_FROM_ANYBODY)
+    no_person = null_path or not path
+    said, reply = bool(_SUBJECT.search(subject)), bool(find_reply(text))
+    told = bool(_WORDS.search(text))
+    answers = bool(_CONVERSATION.match(subject))
+    if from_daemon(root):
+        return (
+            returns
+            or (reply and no_person)
+            or (said and (no_person or not answers))
+            or (told and not answers and lists_recipients(text))
+        )
+    if is_auto_reply(root) or any(map(root.header, _LISTS)):
+        return False
+    if returns and said and told:
+        return True
+    return null_path and (said or told) and (returns or reply or is_delay(text)) and not _REQUEST.search(text)
+
+
+def is_forwarded(root: Part) -> bool:
+    """A person passes a report on, whose parts some mail programs attach one by one."""
+    conversation = _CONVERSATION.match(root.header("subject"))
+    return bool(conversation) and root.content_type != "multipart/report" and not from_daemon(root)
 
 
 def from_daemon(root: Part) -> bool:
@@ -150,4 +193,4 @@ def from_daemon(root: Part) -> bool:
 
 def is_delay(text: str) -> bool:
     """The words of a bounce say that the message is still being tried."""
-    return bool(_DELAY.search(text))
+    return bool(_DELAY.search(text)) and not _FINAL.search(text)

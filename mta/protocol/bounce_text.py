@@ -52,6 +52,12 @@ _RETURNED = re.compile(
     r"|(?:^[\s>*=_-]*the header of the original message\b)",
     re.IGNORECASE,
 )
+# What a report quotes of the returned message: its subject, which may speak of full mailboxes and viruses.
+_SUBJECT_LINE = re.compile(
+    r"^[\s>*]*(?:(?:the )?subject(?: of the message is)?|message subject|betreff|objet|asunto|assunto|oggetto|onderwerp|temat"
+    r"|[äa]mne|emne|тема|件名|主题|主題|제목)\s?[:：]",
+    re.IGNORECASE,
+)
 _COMMANDS = (
     ("DATA", r"end of data|final data|after i sent the message|reply to (?:end of )?data|\bdata command|\[data\]"
              r"|smtp command\s+data\b|message generated response|(?:after|sending|of) (?:the )?message (?:body|text)"
@@ -91,7 +97,7 @@ def report_text(root: Part) -> tuple[str, str]:
     returned = ""
     for part in chosen[:5]:
         text, returned = split_returned(part.text()[:MAX_REPORT])
-        pieces.append(text)
+        pieces.append("\n".join(line for line in text.split("\n") if not _SUBJECT_LINE.match(line[:200])))
         if returned:
             break
     return "\n\n".join(pieces)[:MAX_REPORT], returned
@@ -138,6 +144,11 @@ def find_recipients(text: str, failed_header: str, strangers: frozenset[str]) ->
         return [Mention(next(iter(found)), text)]
     starts = sorted(number for number in found.values() if number >= 0)
     return [Mention(address, _block(lines, start, starts)) for address, start in found.items()]
+
+
+def lists_recipients(text: str) -> bool:
+    """Whether an address stands on a line of its own or before its reason, as mailers write and people rarely do."""
+    return any(_named_in(line, _NAMED[0]) for line in text.split("\n"))
 
 
 def _named_in(line: str, patterns: tuple[re.Pattern[str], ...]) -> str | None:

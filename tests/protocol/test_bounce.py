@@ -157,6 +157,24 @@ PLAIN = {
         "  lost@example.net\n\nIt will be retried for 2 more days.\n",
         ("lost@example.net", None, "soft", "expired", "delayed"),
     ),
+    "not delivered yet": (
+        "A message that you sent has not yet been delivered to one or more of its recipients.\n\n  lost@example.net\n"
+        "    Delay reason: connection refused\n\nNo action is required. Delivery attempts will continue for some time.\n",
+        ("lost@example.net", None, "soft", "expired", "delayed"),
+    ),
+    "no further attempts": (
+        "Unable to deliver to:\n<lost@example.net>\n554 Message blocked\nNo further delivery attempts will be made.\n",
+        ("lost@example.net", None, "soft", "policy", "failed"),
+    ),
+    "the subject of the returned message is no reason": (
+        "Your message\n  To: lost@example.net\n  Subject: Virus! Mailbox full!\ndid not reach the following recipient:\n\n"
+        "lost@example.net\n    The recipient name is not recognized\n",
+        ("lost@example.net", None, "hard", "unknown_user", "failed"),
+    ),
+    "in another language": (
+        "Ihre Nachricht konnte nicht zugestellt werden.\n\n<lost@example.net>\nDas Postfach des Empfängers ist voll.\n",
+        ("lost@example.net", None, "soft", "mailbox_full", "failed"),
+    ),
     "the fields of a report in plain text": (
         "An error occurred.\n  Final-Recipient: rfc822; lost@example.net\n  Action: failed\n  Status: 5.2.2\n",
         ("lost@example.net", "5.2.2", "soft", "mailbox_full", "failed"),
@@ -169,6 +187,11 @@ def test_words_for_people_alone(name: str) -> None:
     human, expected = PLAIN[name]
     text = f"{DAEMON}Subject: failure notice\n\n{human}\n--- Below this line is a copy of the message.\n\n{ORIGINAL}"
     assert one(text) == expected
+
+
+def test_a_bounce_that_names_nobody_leaves_it_to_the_return_path() -> None:
+    text = f"{DAEMON}Subject: Message status - undeliverable\n\nundeliverable to the following:\n\n\tlost (account expired)\n"
+    assert one(text) == ("", None, "soft", "mailbox_disabled", "failed")
 
 
 def test_recipients_come_only_from_before_the_returned_message() -> None:
@@ -315,6 +338,36 @@ MESSAGES = {
     "the postmaster writes himself": (
         "From: Postmaster <postmaster@example.net>\nReturn-Path: <postmaster@example.net>\nSubject: your question\n\n"
         "We have looked at your logs and see no problem with ann@example.net.\n"
+    ),
+    "the attachments of a forwarded report": DSN.replace(DAEMON, PERSON)
+    .replace("Subject: Undelivered", "Subject: Fwd: Undelivered")
+    .replace("multipart/report; report-type=delivery-status;", "multipart/mixed;"),
+    "a list's digest": (
+        "From: Devel <devel@lists.example.org>\nReturn-Path: <devel-bounces@lists.example.org>\n"
+        "List-Id: <devel.lists.example.org>\nSubject: Devel Digest: undelivered mail\n\n"
+        "<lost@example.net>: 550 5.1.1 User unknown. Returned mail: see transcript for details.\n"
+    ),
+    "a parcel from nobody": (
+        "From: Parcel <noreply@parcel.example>\nReturn-Path: <>\nSubject: Undeliverable shipment\n\n"
+        "Your shipment for ann@example.net could not be delivered: address does not exist.\n"
+    ),
+    "a postal service": (
+        "From: Mail Delivery <noreply@post.example>\nSubject: Delivery failed\n\n"
+        "Your letter could not be delivered, the recipient has moved. Ask desk@post.example.\n"
+    ),
+    "a challenge": (
+        "From: ann@example.net\nReturn-Path: <>\nSubject: Your message awaits approval\n\nYour message to ann@example.net"
+        " could not be delivered yet. To confirm it, click https://example.net/x.\n550 days\n"
+    ),
+    "a postmaster's warning": (
+        f"{DAEMON}Subject: Your mailbox is almost full\n\nThe mailbox of ann@example.net has reached 95 % of its quota.\n"
+    ),
+    "a quarantine": (
+        f"{DAEMON}Subject: Quarantine digest\n\nFrom bob@example.org: invoice. The message was rejected by policy.\n"
+    ),
+    "a postmaster answers a question": (
+        "From: Postmaster <postmaster@example.net>\nReturn-Path: <postmaster@example.net>\nSubject: Re: rejected mail\n\n"
+        "The message to ann@example.net was rejected with 550 5.7.1 by our filter.\n"
     ),
     "nothing at all": "",
 }  # fmt: skip
