@@ -62,11 +62,6 @@ def load(path: Path | None, env: Mapping[str, str], *, dev: bool = False, files:
     return _complete(settings, env)
 
 
-def dev_settings(data_dir: Path) -> Settings:
-    """Loopback only, ports 8025 (HTTP), 2587 (submission), 2525 (inbound); outgoing mail is captured, not sent."""
-    return load(None, {"POSTHOUSE_DATA_DIR": str(data_dir)}, dev=True)
-
-
 def config_file(path: Path | None, env: Mapping[str, str], *, dev: bool = False) -> Path | None:
     """The file that holds: the one given, the one of POSTHOUSE_CONFIG, the usual one if it exists, or none."""
     if path or env.get("POSTHOUSE_CONFIG"):

@@ -91,12 +91,7 @@ class Limits(Section, frozen=True):
     """`[limits]`: what a client may ask of us; beyond it, a refusal that names the limit."""
 
     message_bytes: Count = 25 * 1024 * 1024
-    line_bytes: Count = 998
-    command_bytes: Count = 2048
-    auth_command_bytes: Count = 12_288
     header_bytes: Count = 100 * 1024
-    mime_depth: Count = 100
-    mime_parts: Count = 1000
     hops: Count = 50
     recipients: Count = 1000
     connections_per_address: Count = 50

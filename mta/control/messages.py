@@ -35,7 +35,6 @@ from mta.store.database import Database
 from mta.store.sqlite import Tx
 
 T = TypeVar("T")
-MAX_OFFSET = search.SCANNED  # further than a search goes
 LISTED_RECIPIENTS = 20  # of each message in a list: a page stays small when messages have a thousand
 
 

@@ -55,22 +55,6 @@ class Queue(Protocol):
     def explain(self, delivery_id: str) -> Mapping[str, Any]: ...
 
 
-class IdleQueue:
-    """The queue of a process that delivers nothing: commands without a daemon."""
-
-    def wake(self) -> None:
-        """Nothing waits for it: the daemon reads the store when it starts."""
-
-    def sites(self) -> Sequence[SiteView]:
-        return ()
-
-    def site_of(self, domain: str) -> SiteView | None:
-        return None
-
-    def explain(self, delivery_id: str) -> Mapping[str, Any]:
-        return {"lines": ["No daemon runs."]}
-
-
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which deliveries are meant; None is any. `before` is epoch milliseconds: only those made earlier."""

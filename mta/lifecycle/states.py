@@ -28,7 +28,6 @@ TRANSITIONS: Final[dict[D, frozenset[D]]] = {
 }
 
 PENDING: Final = frozenset({D.QUEUED, D.SENDING, D.DEFERRED, D.HELD})
-FINAL: Final = frozenset(D) - PENDING
 WAITING: Final = (M.SCHEDULED, M.HELD, M.SENDING, M.QUEUED, M.DEFERRED)  # messages with a delivery that is not final
 
 # The first that holds, from the top; `queued` only while nothing was tried (a try leaves deferred behind).

@@ -10,7 +10,7 @@ import ipaddress
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import dns.asyncresolver
 import dns.exception
@@ -146,12 +146,6 @@ class Resolver:
     async def txt(self, name: str) -> list[str]:
         """One string a record, its parts joined."""
         return list((await self.lookup(name, "TXT")).records)
-
-    async def cname(self, name: str) -> str:
-        return cast(str, (await self.lookup(name, "CNAME")).records[0])
-
-    async def ns(self, name: str) -> list[str]:
-        return list((await self.lookup(name, "NS")).records)
 
     async def ptr(self, address: str) -> list[str]:
         """The names of an IP address."""

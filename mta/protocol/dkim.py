@@ -166,7 +166,7 @@ def load(pem: bytes) -> PrivateKey:
 
 
 def dns_value(key: PrivateKey) -> str:
-    """The TXT record to publish (RFC 6376 §3.6.1, RFC 8463 §4), as one string; txt_strings cuts it for a zone file."""
+    """The TXT record to publish (RFC 6376 §3.6.1, RFC 8463 §4), as one string."""
     if isinstance(key, rsa.RSAPrivateKey):
         kind = "rsa"
         public = key.public_key().public_bytes(
@@ -176,11 +176,6 @@ def dns_value(key: PrivateKey) -> str:
         kind = "ed25519"
         public = key.public_key().public_bytes_raw()
     return f"v=DKIM1; k={kind}; p={base64.b64encode(public).decode()}"
-
-
-def txt_strings(value: str) -> list[str]:
-    """A TXT value as the strings of at most 255 octets that a resolver joins again (RFC 6376 §3.6.2.2)."""
-    return [value[start : start + TXT_STRING] for start in range(0, len(value), TXT_STRING)]
 
 
 def sign(head: bytes, body_hash: bytes, keys: Sequence[SigningKey], now_s: int) -> bytes:

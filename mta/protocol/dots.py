@@ -5,8 +5,6 @@ Message bytes pass here on their way to the wire, chunk by chunk; a line may beg
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 
 class BareLineEnd(ValueError):
     """A CR without LF or a LF without CR in a message: some servers would see other lines in it than we do."""
@@ -44,11 +42,3 @@ class DotStuffer:
         if self._tail[-1:] == b"\r":
             raise BareLineEnd("A message's lines end in CRLF; this one ends in a bare CR.")
         return b".\r\n" if self._tail == b"\r\n" else b"\r\n.\r\n"
-
-
-def dot_stuff(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """A whole message as DATA wants it, the final dot included; raises BareLineEnd."""
-    stuffer = DotStuffer()
-    for chunk in chunks:
-        yield stuffer.feed(chunk)
-    yield stuffer.finish()

@@ -59,14 +59,6 @@ def head_fits(head: bytes) -> bool:
     return head.isascii() and longest_line(head) <= MAX_LINE
 
 
-def seven_bit_head(head: bytes) -> bytes:
-    """The header block with fields re-encoded and folded where they do not fit; the others keep their bytes.
-
-    Raises ConversionError where an address has no ASCII form, HeaderError for a block that cannot be read.
-    """
-    return head if head_fits(head) else bytes(_fitting(parse(head)))
-
-
 def to_seven_bit(head: bytes, chunks: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
     """The message with 7-bit lines of at most 998 octets: its header block at once, its body as it is read.
 

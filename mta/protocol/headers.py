@@ -162,11 +162,6 @@ def address_list(value: bytes | str) -> list[Mailbox]:
     return [(decode(display), address) for display, address in parse_mailboxes(text).mailboxes]
 
 
-def from_addresses(headers: Headers) -> list[Mailbox]:
-    """Every author that any From field names. Whether they are acceptable is hygiene.sole_author's to say."""
-    return [mailbox for field in headers.all("From") for mailbox in address_list(field.value)]
-
-
 def field(name: str, value: str, *, smtputf8: bool = False) -> bytes:
     """A new field: folded at 78 octets where white space allows it, never over 998, non-ASCII as RFC 2047 words.
 

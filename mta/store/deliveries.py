@@ -50,7 +50,6 @@ _JOIN = f"SELECT {_QUEUED} FROM deliveries d JOIN messages m ON m.id = d.message
 DUE = f"""
     {_JOIN} WHERE d.domain = :domain AND d.status IN ('queued', 'deferred') AND d.lane = :lane AND d.next_at <= :now
     ORDER BY d.next_at LIMIT :limit"""
-QUEUED_BY_ID = f"{_JOIN} WHERE d.id = :id AND d.status IN ('queued', 'deferred', 'sending')"
 ANY_BY_ID = f"{_JOIN} WHERE d.id = :id"
 MATES = f"{_JOIN} WHERE d.message_id = :message_id AND d.domain = :domain"
 LAST_DELIVERED = """
@@ -181,11 +180,6 @@ def due(tx: Tx, domain: str, lane: Lane, now: int, limit: int) -> list[Queued]:
 
 def expired(tx: Tx, now: int, limit: int) -> list[Queued]:
     return [queued(row) for row in tx.all(EXPIRED, now=now, limit=limit)]
-
-
-def queued_by_id(tx: Tx, id: str) -> Queued | None:
-    row = tx.one(QUEUED_BY_ID, id=id)
-    return queued(row) if row else None
 
 
 def of_any_status(tx: Tx, id: str) -> Queued | None:

@@ -17,7 +17,6 @@ from config.settings import Api, Settings, Store
 from mta.accept.broadcast import WayOut
 from mta.accept.submit import Accept
 from mta.control.build import Control, build
-from mta.control.queue import IdleQueue
 from mta.control.webhook_call import Caller
 from mta.model import Principal, Queued
 from mta.net.dns import Resolver
@@ -27,6 +26,7 @@ from mta.protocol import unsubscribe
 from mta.store.database import Database
 from mta.store.secrets import Secrets
 from tests.fakes.dns import FakeDns
+from tests.fakes.queue import IdleQueue
 
 
 @dataclass

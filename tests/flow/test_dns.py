@@ -49,9 +49,9 @@ async def test_records_of_each_kind(fake: FakeDns) -> None:
     *ipv4, ipv6 = await resolver.addresses("mx1.example.org")
     assert (sorted(ipv4), ipv6) == (["192.0.2.1", "192.0.2.2"], "2001:db8::1")
     assert sorted(await resolver.txt("example.org")) == ["v=spf1 -all", "é"]
-    assert await resolver.ns("example.org") == ["ns.example.org"]
+    assert (await resolver.lookup("example.org", "NS")).records == ("ns.example.org",)
     assert await resolver.ptr("192.0.2.1") == ["mx1.example.org"]
-    assert await resolver.cname("www.example.org") == "mx1.example.org"
+    assert (await resolver.lookup("www.example.org", "CNAME")).records == ("mx1.example.org",)
     assert (await resolver.lookup("_25._tcp.mx1.example.org", "TLSA")).records == ((3, 1, 1, b"\x0f" * 32),)
 
 

@@ -12,7 +12,6 @@ from config.settings import Otp as OtpSettings
 from mta.control.messages import Messages
 from mta.control.otp import Otp
 from mta.control.otp_mail import Wanted
-from mta.control.queue import IdleQueue
 from mta.errors import Conflict, InvalidInput, LimitReached, NotFound, PosthouseError, Unprocessable
 from mta.lifecycle.settle import Settlement, begin, settle
 from mta.model import DeliveryStatus, Event, Lane, OtpChallenge, OtpStatus, Principal
@@ -20,6 +19,7 @@ from mta.protocol.address import parse_address
 from mta.store import bodies, deliveries, events, otp
 from mta.store.secrets import Secrets
 from mta.store.sqlite import Tx
+from tests.fakes.queue import IdleQueue
 from tests.flow.house import House, house
 
 __all__ = ["house"]
@@ -60,7 +60,7 @@ class Desk:
     async def settle(self, challenge: OtpChallenge, status: DeliveryStatus, reason: str | None = None) -> None:
         def work(tx: Tx) -> None:
             (delivery,) = deliveries.by_message(tx, challenge.message_id)
-            queued = deliveries.queued_by_id(tx, delivery.id)
+            queued = deliveries.of_any_status(tx, delivery.id)
             assert queued is not None
             begin(tx, queued, self.house.now)
             settle(tx, Settlement(queued, status, self.house.now, reason=reason))

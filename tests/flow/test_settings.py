@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import stat
 import tomllib
 from pathlib import Path
@@ -51,6 +52,16 @@ def test_the_documented_file_holds_every_setting_with_its_default() -> None:
     example = text.split("# [[outbound.routes]]\n")[1].split("\n\n")[0].replace("# ", "", 1).replace("\n# ", "\n")
     assert set(tomllib.loads(example)) == {field.name for field in msgspec.structs.fields(Route)}
     assert load.build(Settings, tomllib.loads(text), "", []) == Settings()
+
+
+def test_every_setting_is_read() -> None:
+    root = DEFAULTS.parent.parent
+    files = [*root.glob("mta/**/*.py"), *root.glob("api/**/*.py"), *root.glob("config/*.py")]
+    read = {
+        node.attr for file in files for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)
+    }
+    unread = {path for path in paths(Settings) if not path.startswith("tiers.") and path.split(".")[-1] not in read}
+    assert unread == set()  # a tier is looked up by its name
 
 
 def test_every_line_of_the_contract_is_understood(tmp_path: Path) -> None:
@@ -193,6 +204,10 @@ def test_posthouse_config_names_the_file(tmp_path: Path) -> None:
     assert load.load(None, {"POSTHOUSE_CONFIG": str(file)}).hostname == "other.example"
 
 
+def dev(data_dir: Path) -> Settings:
+    return load.load(None, {"POSTHOUSE_DATA_DIR": str(data_dir)}, dev=True)
+
+
 def test_dev_keeps_its_promise_whatever_the_file_says(tmp_path: Path) -> None:
     file = tmp_path / "posthouse.toml"
     file.write_text(
@@ -202,7 +217,7 @@ def test_dev_keeps_its_promise_whatever_the_file_says(tmp_path: Path) -> None:
     assert settings.outbound.capture and settings.outbound.port == 26
     assert settings.api.address == "127.0.0.1:8025"
     assert settings.hostname == "mail.example"
-    settings = load.dev_settings(tmp_path)
+    settings = dev(tmp_path)
     assert [listener.address for listener in settings.listeners] == ["127.0.0.1:2587", "127.0.0.1:2525"]
     assert settings.data_dir == tmp_path
 
@@ -212,11 +227,11 @@ def test_what_the_file_system_lacks(tmp_path: Path) -> None:
         tmp_path, f'data_dir = "{tmp_path}/posthouse.toml/d"\n[tls]\ncertificate = "/none.crt"\nkey = "/none.key"'
     )
     assert [key for key, _ in file_problems(settings)] == ["tls.certificate", "tls.key", "data_dir"]
-    assert file_problems(load.dev_settings(tmp_path / "a" / "b")) == []
+    assert file_problems(dev(tmp_path / "a" / "b")) == []
 
 
 def test_the_secret_key_is_made_once_and_never_replaced(tmp_path: Path) -> None:
-    settings = load.dev_settings(tmp_path / "data")
+    settings = dev(tmp_path / "data")
     with pytest.raises(ConfigError, match="cannot be read"):
         read_secret_key(settings)
     key = read_secret_key(settings, create=True)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mta.protocol.encoding import MAX_DEPTH, MAX_PARTS, head_fits, seven_bit_head, to_seven_bit
+from mta.protocol.encoding import MAX_DEPTH, MAX_PARTS, head_fits, to_seven_bit
 from mta.protocol.headers import parse, split_head
 from mta.protocol.transfer import ConversionError, fits
 
@@ -186,12 +186,16 @@ def test_the_result_ends_with_a_line_end(kind, ending):
     assert convert(b"A: b\r\n\r\n").endswith(b"\r\n\r\n")
 
 
+def rewritten(head: bytes) -> bytes:
+    return to_seven_bit(head, [])[0]
+
+
 def test_headers_of_raw_utf8():
     head = (
         "From: Zoë <zoe@b.example>\r\nTo: team: Ünal <u@münchen.example>, b@b.example;\r\nSubject: café ☕\r\n"
         'Content-Disposition: attachment; filename="menü \\"x\\".pdf"; size=3\r\nX-Kept:  exactly\r\n  so \r\n'
     ).encode()
-    new = parse(seven_bit_head(head))
+    new = parse(rewritten(head))
     assert bytes(new).isascii()
     assert new.get("From").text == "Zoë <zoe@b.example>"
     assert new.get("To").text == "Ünal <u@xn--mnchen-3ya.example>, b@b.example"
@@ -200,17 +204,17 @@ def test_headers_of_raw_utf8():
     assert message.get_filename() == 'menü "x".pdf'
     assert message["Content-Disposition"].params["size"] == "3"
     assert new.get("X-Kept").raw == b"X-Kept:  exactly\r\n  so \r\n"
-    assert parse(seven_bit_head(b"Subject: caf\xe9\r\n")).get("Subject").text == "café"
+    assert parse(rewritten(b"Subject: caf\xe9\r\n")).get("Subject").text == "café"
 
 
 def test_addresses_without_an_ascii_form():
     with pytest.raises(ConversionError, match="From cannot be sent to a server without SMTPUTF8"):
-        seven_bit_head("From: é@b.example\r\n".encode())
+        rewritten("From: é@b.example\r\n".encode())
 
 
 def test_long_header_lines_are_folded():
     long = b"References: " + b" ".join([b"<%d@b.example>" % n for n in range(200)]) + b"\r\n"
-    new = seven_bit_head(long + b"Subject: " + b"x" * 2000 + b"\r\n")
+    new = rewritten(long + b"Subject: " + b"x" * 2000 + b"\r\n")
     assert head_fits(new)
     assert parse(new).get("References").value == parse(long).get("References").value
     assert parse(new).get("Subject").text == "x" * 2000
@@ -218,7 +222,7 @@ def test_long_header_lines_are_folded():
 
 def test_encoded_words_survive_folding():
     value = b" ".join([b"=?utf-8?q?caf=C3=A9?="] * 100)
-    new = seven_bit_head(b"Subject: " + value + b"\r\n")
+    new = rewritten(b"Subject: " + value + b"\r\n")
     assert parse(new).get("Subject").value == value
 
 
@@ -234,11 +238,12 @@ def test_encoded_words_survive_folding():
 def test_any_head_fits_or_refuses(pairs):
     head = b"".join(name.encode() + b": " + b"\r\n ".join(v.split(b"\r\n")) + b"\r\n" for name, v in pairs)
     try:
-        new = seven_bit_head(head)
+        new = rewritten(head)
     except ConversionError:
         return
     assert head_fits(new)
-    assert [f.name for f in parse(new)] == [name for name, _ in pairs]
+    mime = ("Content-Type", "Content-Transfer-Encoding", "MIME-Version")  # these fit the content
+    assert [f.name for f in parse(new) if f.name not in mime] == [name for name, _ in pairs if name not in mime]
 
 
 @pytest.mark.parametrize("unit", [b"\xc3\xa9" * 30 + b"\r\n", b"\xc3\xa9" * 1024], ids=["lines", "one line"])

@@ -14,12 +14,10 @@ from mta.protocol.headers import (
     MAX_HEAD,
     MAX_LINE,
     HeaderError,
-    Headers,
     address_field,
     address_list,
     decode,
     field,
-    from_addresses,
     parse,
     split_head,
 )
@@ -296,9 +294,3 @@ def test_many_addresses_fold():
     raw = address_field("To", [("", Address(f"someone{n}", "somewhere.example")) for n in range(1000)])
     assert all(len(line) <= FOLD_AT for line in lines(raw))
     assert len(address_list(parse(raw).get("To").value)) == 1000
-
-
-def test_from_addresses_of_every_from():
-    headers = parse(b"From: A <a@b.example>\r\nfrom: c@d.example, e@f.example\r\n")
-    assert [str(address) for _, address in from_addresses(headers)] == ["a@b.example", "c@d.example", "e@f.example"]
-    assert from_addresses(Headers()) == []
