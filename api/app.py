@@ -18,7 +18,7 @@ from api import mailstack, openapi, resend, stack0, stackshift, tracking, unsubs
 from api.internal import Internal
 from api.operator import SURFACE as OPERATOR
 from api.ops import Operations
-from api.routing import Endpoint, Route, Surface, error_response
+from api.routing import Absent, Endpoint, Route, Surface, error_response
 from api.stackshift import assets
 from config.settings import Settings
 from mta.control.build import Control
@@ -62,14 +62,19 @@ def surfaces_of(operations: Operations, internal: Internal, with_operator: bool)
 
 
 def _routes(surface: Surface, control: Control) -> list[BaseRoute]:
-    """One endpoint a path, fixed paths before those with parameters."""
+    """One endpoint a path, fixed paths before those with parameters, what is absent before all."""
     by_path: dict[str, list[Route]] = {}
     names: dict[str, str] = {}
     for _, route in surface.routes():
         by_path.setdefault(route.path, []).append(route)
         if names.setdefault(re.sub(r"\{\w+\}", "{}", route.path), route.path) != route.path:
             raise TypeError(f"{route.path} is another route's path with another parameter: one hides the other")
-    made: list[BaseRoute] = []
+    made: list[BaseRoute] = [
+        StarletteRoute(mount + path + below, Absent(surface, path))
+        for mount in surface.mounts
+        for path in surface.absent
+        for below in ("", "/{rest:path}")
+    ]
     for path in sorted(by_path, key=lambda path: [part.startswith("{") for part in path.split("/")]):
         endpoint = Endpoint(surface, by_path[path], control)
         made += [StarletteRoute(mount + path, endpoint) for mount in surface.mounts]

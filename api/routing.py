@@ -24,7 +24,7 @@ from api.errors import MethodNotAllowed, MissingField, UnsupportedMedia, as_post
 from api.uploads import Upload, read_upload
 from mta.control.audit import act_as
 from mta.control.build import Control
-from mta.errors import InvalidInput, PosthouseError, TooLarge
+from mta.errors import InvalidInput, NotFound, PosthouseError, TooLarge
 from mta.model import Principal
 
 Handler = Callable[..., Awaitable[Any]]
@@ -122,7 +122,8 @@ class Routes:
 class Surface:
     """One dialect: where it is mounted, its resources, the shape of its answers and errors, and the status of these.
 
-    `actor` is who the audit trail names where no key was asked for.
+    `actor` is who the audit trail names where no key was asked for. `absent` are resources of the product that are not
+    here, with what to do instead: all below these paths is 404 and says so.
     """
 
     name: str
@@ -134,6 +135,7 @@ class Surface:
     wrap: Callable[[Any], Any] = field(default=lambda value: value)
     wrap_schema: Callable[[Any], Any] = field(default=lambda schema: schema)
     actor: str = ""
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     def routes(self) -> list[tuple[Routes, Route]]:
         return [(resource, route) for resource in self.resources for route in resource.routes]
@@ -185,6 +187,17 @@ class Endpoint:
         if answer is None:
             return Response(status_code=route.status)
         return json_response(self._surface.wrap(answer), route.status)
+
+
+class Absent:
+    """The ASGI application of what a surface's product has and this server has not."""
+
+    def __init__(self, surface: Surface, path: str) -> None:
+        text = f"This server has no {path.strip('/')} of {surface.name}. {surface.absent[path]}"
+        self._response = error_response(surface, NotFound(text, code="not_offered"))
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._response(scope, receive, send)
 
 
 def json_response(value: Any, status: int, headers: Mapping[str, str] | None = None) -> Response:

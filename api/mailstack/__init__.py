@@ -15,6 +15,8 @@ from api.mailstack import (
 )
 from api.routing import Surface
 
+_NO_BILLS = "It counts and pauses, and sends no bills: there is no card to ask for."
+
 SURFACE = Surface(
     name="MailStack",
     mounts=("/v1",),
@@ -32,4 +34,9 @@ SURFACE = Surface(
     ),
     present_error=shapes.error,
     error_schema=shapes.ERROR,
+    absent={
+        "/billing/setup-intent": _NO_BILLS,
+        "/billing/payment-method": _NO_BILLS,
+        "/billing/portal": _NO_BILLS,
+    },
 )

@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from api import app
+from api.routing import Surface
 from mta.control.messages import Messages
 from mta.errors import LimitReached, StorageFull, Unavailable
 from mta.model import Principal
@@ -13,6 +16,7 @@ from tests.api.conftest import House
 
 PLAIN = {"from": "ada@example.com", "to": "bob@example.org", "subject": "Hello", "text": "Hi"}
 SEND = "/v1/mail/send"
+PAGES = Path(__file__).parent.parent.parent / "docs" / "api"
 
 
 def check(body: dict[str, Any], code: str) -> None:
@@ -38,6 +42,19 @@ async def test_bodies_that_are_no_request(house: House, content: bytes, code: st
         refused = await client.post(SEND, content=content, headers={"Content-Type": "application/json"})
     assert refused.status_code == 400
     check(refused.json(), code)
+
+
+@pytest.mark.parametrize("surface", [each for each in app.DIALECTS if each.absent], ids=lambda each: str(each.name))
+async def test_what_a_product_has_and_this_server_has_not_says_so(house: House, surface: Surface) -> None:
+    """Whatever the method and however deep, on each mount; and its page of the documentation says so too."""
+    page = (PAGES / f"{surface.name.lower()}.md").read_text()
+    async with house.client() as client:
+        for path, instead in surface.absent.items():
+            assert path.rpartition("/")[2] in page, path
+            for mount in surface.mounts:
+                for method, below in (("GET", ""), ("POST", ""), ("PATCH", "/x"), ("DELETE", "/x/y")):
+                    answer = await client.request(method, mount + path + below, json={})
+                    assert answer.status_code == 404 and answer.json()["message"].endswith(instead), answer.text
 
 
 async def test_routing_refusals(house: House) -> None:
