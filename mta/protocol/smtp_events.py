@@ -1,6 +1,6 @@
 """What the server's machine (`mta.protocol.smtp_server`) tells its owner, and what it may offer a client.
 
-Hello, Data, Abandoned, StartTls, Handled and Closed are news; Login, Mail, Rcpt and Message are questions.
+Hello, Data, Abandoned, StartTls, Handled and Closed are news; Login, Mail, Rcpt, Begin and Message are questions.
 """
 
 from __future__ import annotations
@@ -84,6 +84,11 @@ class Rcpt:
 
 
 @dataclass(frozen=True, slots=True)
+class Begin:
+    """A question: may the message come, with DATA? The answer is 354, or a refusal."""
+
+
+@dataclass(frozen=True, slots=True)
 class Data:
     """More bytes of the message, with the dots taken off."""
 
@@ -120,4 +125,4 @@ class Closed:
     hostile: bool
 
 
-Event = Hello | Login | Mail | Rcpt | Data | Message | Abandoned | StartTls | Handled | Closed
+Event = Hello | Login | Mail | Rcpt | Begin | Data | Message | Abandoned | StartTls | Handled | Closed

@@ -1,7 +1,7 @@
 """The server's side of one SMTP session, without I/O: bytes go in, events and the bytes of replies come out.
 
 `mta.smtpd` feeds it from a socket. Give it bytes with `receive`, take events with `next_event` until it returns None,
-and send what `output` holds. Some events are questions (Login, Mail, Rcpt, Message): nothing more happens before
+and send what `output` holds. Some events are questions (Login, Mail, Rcpt, Begin, Message): nothing more happens before
 `answer`. Which command is taken when is the table of `mta.protocol.smtp_states`; the grammar of lines, commands and
 messages is in `smtp_line`, `smtp_command` and `smtp_data`.
 """
@@ -17,6 +17,7 @@ from mta.protocol.smtp_command import HTTP_VERBS, CommandError, parse_bdat, pars
 from mta.protocol.smtp_data import ChunkDecoder, DotDecoder, Transaction
 from mta.protocol.smtp_events import (
     Abandoned,
+    Begin,
     Closed,
     Data,
     Event,
@@ -265,8 +266,7 @@ class SmtpServer:
     def _data(self, argument: str) -> Event:
         _no_argument(argument)
         self._transaction.decoder = DotDecoder(self.options.mend_line_ends)
-        self._move("DATA")
-        return self._say(replies.START_DATA)
+        return self._ask("DATA", Begin())
 
     def _rset(self, argument: str) -> Event:
         _no_argument(argument)

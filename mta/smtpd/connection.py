@@ -18,7 +18,7 @@ import structlog
 from mta import ids
 from mta.errors import PosthouseError
 from mta.protocol.reply import Reply
-from mta.protocol.smtp_events import Abandoned, Closed, Data, Event, Hello, Login, Mail, Message, Rcpt, StartTls
+from mta.protocol.smtp_events import Abandoned, Begin, Closed, Data, Event, Hello, Login, Mail, Message, Rcpt, StartTls
 from mta.protocol.smtp_server import SmtpServer
 from mta.smtpd.failures import reply_for
 from mta.smtpd.handler import Answer, Envelope, Peer, Session
@@ -35,7 +35,7 @@ _TOO_SLOW = Reply(421, "The message took too long to arrive", "4.4.2")
 _TOO_MANY_FAILURES = Reply(421, "Too many failed logins from your address; try again later", "4.7.0")
 
 log = structlog.get_logger()
-Question = Login | Mail | Rcpt | Message
+Question = Login | Mail | Rcpt | Begin | Message
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -202,7 +202,7 @@ class Connection(asyncio.BufferedProtocol):
         match event:
             case Data():
                 self._keep(event.content)
-            case Mail() | Rcpt() | Message() | Login():
+            case Mail() | Rcpt() | Begin() | Message() | Login():
                 self._ask(event)
             case Hello():
                 self._abandon()
@@ -255,6 +255,8 @@ class Connection(asyncio.BufferedProtocol):
                 return handler.rcpt(session, question.path, question.parameters)
             case Mail():
                 return handler.mail(session, question.path, question.parameters)
+            case Begin():
+                return handler.begin(session)
             case Message():
                 self._message_at = None
                 if self._spool is None:

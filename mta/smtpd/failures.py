@@ -40,15 +40,15 @@ _EXCEPTIONS: Mapping[tuple[type[PosthouseError], str], tuple[int, str]] = {
     (InvalidInput, "MAIL"): (553, "5.1.7"),
     (InvalidInput, "RCPT"): (553, "5.1.3"),
     (LimitReached, "RCPT"): (452, "4.7.1"),
-    (Unauthenticated, "MAIL"): (530, "5.7.0"),  # RFC 4954 §6
-    (Unauthenticated, "RCPT"): (530, "5.7.0"),
+    # 535 is the answer to AUTH: who was authenticated, and is not any more, is told to authenticate (RFC 4954 §6).
+    **{(Unauthenticated, command): (530, "5.7.0") for command in ("MAIL", "RCPT", "BEGIN", "MESSAGE")},
 }
 OUR_TROUBLE = Reply(451, "Something went wrong here; try again later", "4.3.0")
 FULL = Reply(452, "There is no room for this message now; try again later", "4.3.1")
 
 
 def reply_for(error: BaseException, command: str) -> Reply:
-    """The reply to `command` (MAIL, RCPT, AUTH, MESSAGE) whose handler raised `error`."""
+    """The reply to `command` (MAIL, RCPT, BEGIN, LOGIN, MESSAGE) whose handler raised `error`."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return FULL
     for kind, code, enhanced in _TABLE:

@@ -74,6 +74,10 @@ class SmtpHandler(Protocol):
         """Is this recipient accepted? It joins `session.envelope` after a positive reply."""
         ...
 
+    def begin(self, session: Session) -> Answer:
+        """May the message come? `START_DATA`, or a refusal. What comes with BDAT is judged at its end."""
+        ...
+
     def message(self, session: Session, spool: Spool) -> Answer:
         """250 only when the message is durable. The spool is closed after the reply."""
         ...

@@ -14,6 +14,7 @@ from mta.inbound.returns import StillSending
 from mta.protocol.address import Address
 from mta.protocol.reply import Reply
 from mta.protocol.smtp_command import MailParameters, RcptParameters
+from mta.protocol.smtp_replies import START_DATA
 from mta.protocol.verp import PREFIX, SHARED_PREFIX
 from mta.smtpd.failures import FULL, OUR_TROUBLE, reply_for
 from mta.smtpd.handler import Answer, Session
@@ -54,6 +55,9 @@ class InboundHandler:
         if await self._inbound.is_ours(path.domain):
             return Reply(550, f"There is no {path} here", "5.1.1")
         return Reply(550, "Relaying is not offered on this port; submit mail on port 587", "5.7.1")
+
+    def begin(self, session: Session) -> Reply:
+        return START_DATA
 
     async def message(self, session: Session, spool: Spool) -> Reply:
         envelope, targets = session.envelope, self._targets.get(id(session), {})

@@ -21,6 +21,7 @@ from mta.policy.authentication import Authenticator
 from mta.protocol.address import Address
 from mta.protocol.reply import Reply
 from mta.protocol.smtp_command import MailParameters, RcptParameters
+from mta.protocol.smtp_replies import START_DATA
 from mta.smtpd.failures import reply_for
 from mta.smtpd.handler import Answer, Session
 from mta.store import suppressions
@@ -75,6 +76,10 @@ class SubmissionHandler:
     def rcpt(self, session: Session, path: Address, parameters: RcptParameters) -> Answer:
         principal = self._principal(session)
         return _AUTH_FIRST if principal is None else self._judge(principal, self._judge_recipient, path)
+
+    def begin(self, session: Session) -> Answer:
+        principal = self._principal(session)
+        return _AUTH_FIRST if principal is None else self._judge(principal, _let_begin, None)
 
     def _judge(self, principal: Principal, judge: Callable[[Principal, _P], Reply], path: _P) -> Answer:
         """At once where the key is known to be good, else after a look at the store."""
@@ -139,6 +144,10 @@ class SubmissionHandler:
             return False
         address = ipaddress.ip_address(ip.partition("%")[0])
         return any(address in network for network in self._networks)
+
+
+def _let_begin(principal: Principal, nothing: None) -> Reply:
+    return START_DATA
 
 
 def _networks(texts: Sequence[str]) -> tuple[_Network, ...]:

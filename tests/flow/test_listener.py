@@ -25,6 +25,7 @@ from mta.protocol.address import Address
 from mta.protocol.reply import Reply
 from mta.protocol.smtp_command import MailParameters, RcptParameters
 from mta.protocol.smtp_events import ServerOptions
+from mta.protocol.smtp_replies import START_DATA
 from mta.smtpd.handler import Envelope, Session
 from mta.smtpd.listener import Limits, Listener
 from mta.smtpd.throttle import LoginThrottle
@@ -66,6 +67,9 @@ class Keeper:
 
     async def rcpt(self, session: Session, path: Address, parameters: RcptParameters) -> Reply:
         return self._say("RCPT")
+
+    def begin(self, session: Session) -> Reply:
+        return START_DATA
 
     async def message(self, session: Session, spool: Spool) -> Reply:
         self.arrived.set()

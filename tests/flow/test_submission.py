@@ -150,7 +150,7 @@ async def test_any_user_name_will_do(app: Port, mechanism: str) -> None:
     assert await app.talk(dialogue, key=None) == 235
 
 
-@pytest.mark.parametrize("before", ["MAIL", "RCPT", "DATA"])
+@pytest.mark.parametrize("before", ["MAIL", "RCPT", "DATA", "DOT"])
 async def test_a_revoked_key_stops_at_the_next_command(house: House, app: Port, before: str) -> None:
     (row,) = await house.database.read(organizations.list_keys, house.organization.id)
     loop = asyncio.get_running_loop()
@@ -160,20 +160,25 @@ async def test_a_revoked_key_stops_at_the_next_command(house: House, app: Port, 
         asyncio.run_coroutine_threadsafe(write, loop).result(5)
         loop.call_soon_threadsafe(app.authenticator.revoked, row.id)
 
-    def dialogue(client: smtplib.SMTP) -> int:
+    def end(client: smtplib.SMTP) -> tuple[int, bytes]:
+        client.send(MESSAGE.encode() + b"\r\n.\r\n")
+        return client.getreply()
+
+    def dialogue(client: smtplib.SMTP) -> tuple[int, bytes]:
         commands = {
             "MAIL": lambda: client.mail("shop@example.com"),
             "RCPT": lambda: client.rcpt("ann@example.org"),
-            "DATA": lambda: client.data(MESSAGE.encode()),
+            "DATA": lambda: client.docmd("DATA"),
+            "DOT": lambda: end(client),
         }
         for name, command in commands.items():
             if name == before:
                 revoke()
-                return int(command()[0])
-            assert command()[0] == 250
+                return command()
+            assert command()[0] in (250, 354)
         raise AssertionError
 
-    assert await app.talk(dialogue) in (530, 535)
+    assert await app.talk(dialogue) == (530, b"5.7.0 This API key has been revoked. Make a new one.")
     assert await house.count("messages") == 0
 
 

@@ -15,6 +15,7 @@ from mta.protocol.smtp_command import CommandError, decode_xtext, parse_mail, pa
 from mta.protocol.smtp_data import ChunkDecoder, DotDecoder
 from mta.protocol.smtp_events import (
     Abandoned,
+    Begin,
     Closed,
     Data,
     Event,
@@ -27,7 +28,7 @@ from mta.protocol.smtp_events import (
     StartTls,
 )
 from mta.protocol.smtp_line import MAX_AUTH_LINE, MAX_LINE
-from mta.protocol.smtp_replies import OUT_OF_SEQUENCE
+from mta.protocol.smtp_replies import OUT_OF_SEQUENCE, START_DATA
 from mta.protocol.smtp_server import MAX_IDLE_COMMANDS, SmtpServer
 from mta.protocol.smtp_states import TRANSITIONS, State
 
@@ -69,6 +70,8 @@ class Owner:
                 case Mail() | Rcpt():
                     refused = event.path is not None and event.path.local == "bad"
                     self.machine.answer(Reply(550, "No", "5.1.1") if refused else OK)
+                case Begin():
+                    self.machine.answer(START_DATA)
                 case Login():
                     wrong = event.password == "wrong"
                     self.machine.answer(Reply(535, "No", "5.7.8") if wrong else Reply(235, "Welcome", "2.7.0"))
@@ -507,6 +510,20 @@ def test_refuse_message_speaks_at_the_end() -> None:
     assert owner.feed(b"x\r\n") == ""
     assert owner.feed(b".\r\n") == "452 4.3.1 Full\r\n"
     assert not any(isinstance(event, Data) for event in owner.events)
+
+
+def test_a_message_that_may_not_begin_leaves_the_transaction_open() -> None:
+    machine = SmtpServer(OPTIONS)
+    machine.greet()
+    machine.receive(ENVELOPE + b"DATA\r\nRSET\r\n")
+    while not isinstance(event := machine.next_event(), Begin):
+        if isinstance(event, Mail | Rcpt):
+            machine.answer(OK)
+    machine.output()
+    assert machine.next_event() is None and not machine.receiving
+    machine.answer(Reply(530, "Not any more", "5.7.0"))
+    assert machine.state is State.RCPT and machine.output() == b"530 5.7.0 Not any more\r\n"
+    assert machine.next_event() == Abandoned() and machine.state is State.READY
 
 
 def test_an_answer_of_421_closes() -> None:
