@@ -206,7 +206,7 @@ def item_key(call: Call, index: int) -> str | None:
 
 
 async def _filled(call: Call, letter: Letter) -> tuple[Letter, str | None]:
-    """With its words made, and the id of the template that they come from."""
+    """With its words made, what a template says where it is silent, and that template's id."""
     templates, filling = call.control.templates, letter.template
     if filling is not None:
         if letter.html is not None or letter.text is not None:
@@ -214,7 +214,12 @@ async def _filled(call: Call, letter: Letter) -> tuple[Letter, str | None]:
         ready = await templates.render(
             call.principal, filling.template, filling.data, filling.version_id, subject=letter.subject
         )
-        mail, id = ready.mail, ready.template.id
+        mail, id, defaults = ready.mail, ready.template.id, ready.version.defaults
+        letter = dataclasses.replace(
+            letter,
+            author=(defaults.author or None) if letter.author is None else letter.author,
+            reply_to=list(defaults.reply_to) if letter.reply_to is None else letter.reply_to,
+        )
     elif letter.data is not None:
         mail, id = await templates.fill(Source(letter.subject or "", letter.html, letter.text), letter.data), None
     else:

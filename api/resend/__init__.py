@@ -1,12 +1,19 @@
 """Resend. One file a resource; its `routes` stand in the list below."""
 
-from api.resend import api_keys, domains, emails, sending, shapes, suppressions
+from api.resend import api_keys, domains, emails, sending, shapes, suppressions, templates
 from api.routing import Surface
 
 SURFACE = Surface(
     name="Resend",
     mounts=("/resend",),
-    resources=(sending.routes, emails.routes, domains.routes, api_keys.routes, suppressions.routes),
+    resources=(
+        sending.routes,
+        emails.routes,
+        templates.routes,
+        domains.routes,
+        api_keys.routes,
+        suppressions.routes,
+    ),
     present_error=shapes.error,
     error_schema=shapes.ERROR,
     status_of=shapes.status_of,

@@ -2,7 +2,7 @@
 
 Whoever may write templates may not hang or fill this process, so what liquid leaves open is bounded here: no includes,
 a whitelist of filters whose values stay small, loops, output, nesting and CPU time. Data is escaped in HTML, always:
-there is no filter that marks it safe.
+there is no filter that marks it safe, and `{{{ name }}}`, as Resend's templates have it, is `{{ name }}`.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ _FILTERS: Final = (  # noqa: SIM905
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 _HIDDEN = "display:none;max-height:0;overflow:hidden;mso-hide:all"
 _RULE = re.compile(r"\{[^{}]*:")
+_TRIPLE = re.compile(r"\{\{\{([^{}]*)\}\}\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,8 @@ def check(source: Source) -> tuple[str, ...]:
 
 
 def render(source: Source, data: Mapping[str, Any]) -> Rendered:
-    """The mail; what is missing is empty and named. A source without text gets one from its HTML.
+    """The mail; what is missing is empty and named. A source without text gets one from its HTML, and with an empty one
+    beside its HTML none.
 
     Raises InvalidInput (`template_invalid`), or Unprocessable (`template_too_complex`) where it does not end or grows
     beyond the limits.
@@ -221,8 +223,8 @@ def render(source: Source, data: Mapping[str, Any]) -> Rendered:
     missing: dict[str, None] = {}
     made = {part: _render(part, text, data, missing) for part, text in _parts(source)}
     html, text = made.get("html"), made.get("text")
-    if text is None and html is not None:
-        text = to_text(html)
+    if html is not None and not source.text:
+        text = to_text(html) if source.text is None else None
     subject = _CONTROL.sub(" ", made["subject"]).strip()
     if html is not None:
         html = _inlined(html)
@@ -268,7 +270,7 @@ def _render(part: str, text: str, data: Mapping[str, Any], missing: dict[str, No
 @lru_cache(maxsize=256)
 def _compiled(part: str, text: str) -> tuple[BoundTemplate, tuple[str, ...]]:
     try:
-        template = (_HTML if part == "html" else _PLAIN).from_string(text)
+        template = (_HTML if part == "html" else _PLAIN).from_string(_TRIPLE.sub(r"{{\1}}", text))
         _check_ranges(template.nodes, template)
         analysis = template.analyze()
         _check_filters(analysis.filters, template.env)

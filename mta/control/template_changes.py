@@ -83,7 +83,7 @@ def update(tx: Tx, before: TemplateView, changed: Template, version: TemplateVer
     if version is not None:
         templates.add_version(tx, version)
         _tell(tx, changed, "template.version.created", changed.updated_at, version_id=version.id, number=version.number)
-    templates.update(tx, changed)
+    templates.update(tx, _published(before.template, changed))
     _tell(tx, changed, "template.updated", changed.updated_at, changed=_differing(before.template, changed))
 
 
@@ -100,7 +100,7 @@ def activate(tx: Tx, organization_id: str, key: str, version_id: str, now: int) 
     found = named(tx, organization_id, key)
     chosen = version_of(tx, found, version_id)
     if chosen.id != found.active_version_id:
-        templates.update(tx, replace(found, active_version_id=chosen.id, updated_at=now))
+        templates.update(tx, _published(found, replace(found, active_version_id=chosen.id, updated_at=now)))
         _tell(tx, found, "template.updated", now, version_id=chosen.id, changed=["active_version"])
 
 
@@ -110,8 +110,16 @@ def publish(tx: Tx, organization_id: str, key: str, now: int) -> None:
     newest = templates.versions(tx, found.id, 1)[0]
     published = replace(found, active_version_id=newest.id, status=ACTIVE)
     if published != found:
-        templates.update(tx, replace(published, updated_at=now))
+        templates.update(tx, _published(found, replace(published, updated_at=now)))
         _tell(tx, found, "template.updated", now, version_id=newest.id, changed=_differing(found, published))
+
+
+def _published(before: Template, changed: Template) -> Template:
+    """With the time, where another version is sent from now on, or any at all."""
+    sent = (changed.status, changed.active_version_id)
+    if changed.status != ACTIVE or sent == (before.status, before.active_version_id):
+        return changed
+    return replace(changed, published_at=changed.updated_at)
 
 
 def _refuse_taken(tx: Tx, template: Template) -> None:

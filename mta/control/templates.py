@@ -17,8 +17,9 @@ from mta.control import template_changes as stored
 from mta.control.diagnostics import findings_of
 from mta.control.rendering import Rendered, Source
 from mta.control.template_changes import ACTIVE, ARCHIVED, DELETED, DRAFT, TemplateView
+from mta.control.template_variables import check_defaults, filled
 from mta.errors import Conflict, InvalidInput, Unprocessable
-from mta.model import Page, Principal, Template, TemplateVersion
+from mta.model import Defaults, Page, Principal, Template, TemplateVersion, Variable
 from mta.policy import senders, streams
 from mta.protocol.lint import Finding
 from mta.protocol.mailboxes import Mailbox
@@ -28,6 +29,7 @@ from mta.store.sqlite import Tx
 
 T = TypeVar("T")
 STATUSES: Final = (ACTIVE, DRAFT, ARCHIVED, DELETED)
+NO_DEFAULTS: Final = Defaults()
 MAX_FOUND: Final = 10_000  # templates that a list by offset counts
 SHOWN_VERSIONS: Final = 50  # with a template; more are pages of their own
 _WAY_OUT: Final = {DRAFT: "it is published", ARCHIVED: "its status is active again"}
@@ -54,6 +56,9 @@ class Changes(TypedDict, total=False):
     text: str | None
     preheader: str
     details: Mapping[str, Any]
+    author: str
+    reply_to: tuple[str, ...]
+    variables: tuple[Variable, ...]
 
 
 class Templates:
@@ -73,6 +78,7 @@ class Templates:
         description: str = "",
         draft: bool = False,
         details: Mapping[str, Any] | None = None,
+        defaults: Defaults = NO_DEFAULTS,
     ) -> TemplateView:
         """A draft is not sent before it is published; without a slug, one is made of the id.
 
@@ -85,8 +91,8 @@ class Templates:
             id, principal.organization_id, slug, name.strip(), description, status, "", now, now, details or {}
         )
         stored.check(made)
-        version = self._version(made.id, 1, source, await self._run(rendering.check, source))
-        made = replace(made, active_version_id=version.id)
+        version = await self._version(id, 1, source, defaults)
+        made = replace(made, active_version_id=version.id, published_at=None if draft else now)
         await self._database.write(stored.add, made, version)
         return TemplateView(made, version, (version,))
 
@@ -144,26 +150,39 @@ class Templates:
         return await self._about(principal, key, read)
 
     async def update(self, principal: Principal, key: str, changes: Changes, *, activate: bool = True) -> TemplateView:
-        """A change of subject, html, text or preheader is a new version, active at once; with `activate` False it goes
-        on from the newest version and waits to be published.
+        """A change of its words or of its defaults is a new version, active at once; with `activate` False it goes on from
+        the newest version and waits to be published.
 
         Raises InvalidInput, or Conflict where the slug is taken or somebody else changed it at the same moment.
         """
         before = await self.get(principal, key)
-        words = _source(before.active if activate else before.versions[0])
-        source = replace(words, **_of(changes, ("subject", "html", "text", "preheader")))
+        base, newest = before.active if activate else before.versions[0], before.versions[0]
+        source = replace(_source(base), **_of(changes, ("subject", "html", "text", "preheader")))
+        defaults = replace(base.defaults, **_of(changes, ("author", "reply_to", "variables")))
         changed = replace(before.template, **_of(changes, ("name", "slug", "description", "status", "details")))
         stored.check(changed)
         version = None
-        if source != words:
-            number = before.versions[0].number + 1
-            version = self._version(changed.id, number, source, await self._run(rendering.check, source))
+        if (source, defaults) != (_source(base), base.defaults):
+            version = await self._version(changed.id, newest.number + 1, source, defaults)
             if activate:
                 changed = replace(changed, active_version_id=version.id)
         if version is not None or changed != before.template:
             changed = replace(changed, updated_at=self._clock())
             await self._database.write(stored.update, before, changed, version)
         return await self.get(principal, changed.id)
+
+    async def duplicate(self, principal: Principal, key: str) -> TemplateView:
+        """Its newest version as a draft of its own, with a slug of its own."""
+        view = await self.get(principal, key)
+        return await self.create(
+            principal,
+            name=f"{view.template.name[:190]} (copy)",
+            source=_source(view.versions[0]),
+            description=view.template.description,
+            draft=True,
+            details=view.template.details,
+            defaults=view.versions[0].defaults,
+        )
 
     async def delete(self, principal: Principal, key: str) -> None:
         """Its slug is free again; messages that were made of it stay."""
@@ -201,7 +220,7 @@ class Templates:
     ) -> Rendered:
         """What is missing is empty, and named in `missing`."""
         _, version = await self._source_of(principal, key, version_id)
-        return await self._run(rendering.render, _source(version), data)
+        return await self._rendered(_source(version), data, version.defaults.variables)
 
     async def render(
         self,
@@ -212,33 +231,28 @@ class Templates:
         *,
         subject: str | None = None,
     ) -> Ready:
-        """To be sent; `subject` stands for the template's own. Raises Unprocessable (`template_variables_missing`), or
-        Conflict (`template_archived`)."""
+        """To be sent; `subject` stands for the template's own. Raises Unprocessable (`template_variables_missing`),
+        Conflict (`template_archived`), or InvalidInput (`subject_missing`) where there is none."""
         template, version = await self._source_of(principal, key, version_id)
         if template.status != ACTIVE:
             raise Conflict(
                 f"Template {template.slug} is {template.status}: it cannot be sent until {_WAY_OUT[template.status]}.",
                 code=f"template_{template.status}",
             )
+        if subject is None and not version.subject:
+            raise InvalidInput(
+                f"Template {template.slug} has no subject, so the message needs one.",
+                code="subject_missing",
+                field="subject",
+            )
         source = _source(version) if subject is None else replace(_source(version), subject=subject)
-        return Ready(template, version, await self._whole(source, data, f"template {template.slug}"))
+        mail = await self._rendered(source, data, version.defaults.variables)
+        return Ready(template, version, _whole(mail, f"template {template.slug}"))
 
     async def fill(self, source: Source, data: Mapping[str, Any]) -> Rendered:
         """Words that are no template's, with their `{{ variables }}`; to be sent. Raises as `render`, or InvalidInput."""
         await self._run(rendering.check, source)
-        return await self._whole(source, data, "the message")
-
-    async def _whole(self, source: Source, data: Mapping[str, Any], what: str) -> Rendered:
-        mail = await self._run(rendering.render, source, data)
-        if mail.missing:
-            names = ", ".join(mail.missing[:20])
-            raise Unprocessable(
-                f"The data lacks what {what} needs: {names}. Nothing was queued.",
-                code="template_variables_missing",
-                field="data",
-                details={"missingVariables": list(mail.missing)},
-            )
-        return mail
+        return _whole(await self._rendered(source, data), "the message")
 
     async def diagnose(
         self,
@@ -250,7 +264,8 @@ class Templates:
     ) -> tuple[Finding, ...]:
         """What is wrong with it, the worst first; `stream` is the one that it will be sent through."""
         _, version = await self._source_of(principal, key, version_id)
-        return await self.diagnose_words(principal, _source(version), data, stream)
+        values, _ = filled(version.defaults.variables, data)
+        return await self.diagnose_words(principal, _source(version), values, stream)
 
     async def diagnose_words(
         self, principal: Principal, source: Source, data: Mapping[str, Any] | None, stream: str = "transactional"
@@ -287,8 +302,16 @@ class Templates:
     async def _run(self, function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
-    def _version(self, template_id: str, number: int, source: Source, variables: Sequence[str]) -> TemplateVersion:
-        now = self._clock()
+    async def _rendered(self, source: Source, data: Mapping[str, Any], variables: Sequence[Variable] = ()) -> Rendered:
+        """What a declared variable lacks is missing, whether the words use it or not."""
+        values, lacking = filled(variables, data)
+        mail = await self._run(rendering.render, source, values)
+        return replace(mail, missing=tuple(dict.fromkeys((*lacking, *mail.missing))))
+
+    async def _version(self, template_id: str, number: int, source: Source, defaults: Defaults) -> TemplateVersion:
+        """Raises InvalidInput."""
+        check_defaults(defaults)
+        variables, now = await self._run(rendering.check, source), self._clock()
         return TemplateVersion(
             ids.new("tplv", now),
             template_id,
@@ -296,9 +319,10 @@ class Templates:
             source.subject,
             source.html,
             source.text,
-            tuple(variables),
+            variables,
             now,
             source.preheader,
+            defaults,
         )
 
     async def _source_of(
@@ -315,6 +339,19 @@ class Templates:
 
 def _source(version: TemplateVersion) -> Source:
     return Source(version.subject, version.html, version.text, version.preheader)
+
+
+def _whole(mail: Rendered, what: str) -> Rendered:
+    """Raises Unprocessable (`template_variables_missing`)."""
+    if mail.missing:
+        names = ", ".join(mail.missing[:20])
+        raise Unprocessable(
+            f"The data lacks what {what} needs: {names}. Nothing was queued.",
+            code="template_variables_missing",
+            field="data",
+            details={"missingVariables": list(mail.missing)},
+        )
+    return mail
 
 
 def _of(changes: Changes, names: Sequence[str]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A name for a line of versions, one of which is active. `status` is active, archived or deleted.
+    """A name for a line of versions, one of which is active. `status` is active, draft, archived or deleted;
+    `published_at` is when the active version became what is sent, None before the first did.
 
     `details` is what its owner's editor keeps with it: it is given back as it came, and nothing here reads it.
     """
@@ -28,11 +29,36 @@ class Template:
     created_at: int
     updated_at: int
     details: Mapping[str, Any] = field(default_factory=dict)
+    published_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """What a template wants to be told: a value of its `type` (string or number), else its `fallback` is taken.
+
+    None is no fallback: without a value, mail is refused.
+    """
+
+    key: str
+    type: str
+    fallback: str | int | float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a message made of a template has where it says nothing else: From and Reply-To as texts, and variables."""
+
+    author: str = ""
+    reply_to: tuple[str, ...] = ()
+    variables: tuple[Variable, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateVersion:
-    """What a template says, with `{{ variables }}`; it never changes. `preheader` is what a list of mail shows of it."""
+    """What a template says, with `{{ variables }}`; it never changes. `preheader` is what a list of mail shows of it.
+
+    `variables` are the names that its words take from the data, whether they are declared in `defaults` or not.
+    """
 
     id: str
     template_id: str
@@ -43,6 +69,7 @@ class TemplateVersion:
     variables: tuple[str, ...]
     created_at: int
     preheader: str = ""
+    defaults: Defaults = Defaults()
 
 
 class OtpStatus(StrEnum):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from typing import Any
 
-from mta.model import Template, TemplateVersion
+from mta.model import Defaults, Template, TemplateVersion, Variable
 from mta.store.sqlite import Row, Tx, from_json, to_json
 
-COLUMNS = "id, organization_id, slug, name, description, status, active_version_id, created_at, updated_at, details"
+COLUMNS = "id, organization_id, slug, name, description, status, active_version_id, created_at, updated_at, details, published_at"
 ADD = f"""
     INSERT INTO templates ({COLUMNS}, words)
-    VALUES (:id, :organization_id, :slug, :name, :description, :status, :active_version_id, :now, :now, :details, :words)"""
+    VALUES (:id, :organization_id, :slug, :name, :description, :status, :active_version_id, :now, :now, :details,
+        :published_at, :words)"""
 BY_ID = f"SELECT {COLUMNS} FROM templates WHERE id = :id AND status <> 'deleted'"
 BY_SLUG = f"""
     SELECT {COLUMNS} FROM templates WHERE organization_id = :organization_id AND slug = :slug AND status <> 'deleted'"""
@@ -20,13 +23,14 @@ PAGE = f"{_PAGE} AND status <> 'deleted' {_TAIL}"
 PAGE_BY_STATUS = f"{_PAGE} AND status = :status {_TAIL}"
 UPDATE = """
     UPDATE templates SET slug = :slug, name = :name, description = :description, status = :status,
-        active_version_id = :active_version_id, updated_at = :now, details = :details, words = :words
+        active_version_id = :active_version_id, updated_at = :now, details = :details, published_at = :published_at,
+        words = :words
     WHERE id = :id"""
 
-_VERSION = "id, template_id, number, subject, html, text, variables, created_at, preheader"
+_VERSION = "id, template_id, number, subject, html, text, variables, created_at, preheader, defaults"
 ADD_VERSION = f"""
     INSERT INTO template_versions ({_VERSION})
-    VALUES (:id, :template_id, :number, :subject, :html, :text, :variables, :now, :preheader)"""
+    VALUES (:id, :template_id, :number, :subject, :html, :text, :variables, :now, :preheader, :defaults)"""
 VERSION = f"SELECT {_VERSION} FROM template_versions WHERE id = :id AND template_id = :template_id"
 VERSIONS = f"""
     SELECT {_VERSION} FROM template_versions WHERE template_id = :template_id AND number < :before
@@ -36,11 +40,20 @@ MAX_NUMBER = 2**62
 
 
 def template(row: Row) -> Template:
-    return Template(row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], details=from_json(row[9]))
+    return Template(row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], from_json(row[9]), row[10])
 
 
 def version(row: Row) -> TemplateVersion:
-    return TemplateVersion(row[0], row[1], row[2], row[3], row[4], row[5], tuple(json.loads(row[6])), row[7], row[8])
+    id, template_id, number, subject, html, text, variables, created_at, preheader, defaults = row
+    names, kept = tuple(json.loads(variables)), _defaults(json.loads(defaults))
+    return TemplateVersion(id, template_id, number, subject, html, text, names, created_at, preheader, kept)
+
+
+def _defaults(kept: dict[str, Any]) -> Defaults:
+    if not kept:
+        return Defaults()
+    variables = tuple(Variable(**each) for each in kept["variables"])
+    return Defaults(kept["author"], tuple(kept["reply_to"]), variables)
 
 
 def add(tx: Tx, made: Template) -> None:
@@ -55,6 +68,7 @@ def add(tx: Tx, made: Template) -> None:
         active_version_id=made.active_version_id,
         now=made.created_at,
         details=to_json(dict(made.details)),
+        published_at=made.published_at,
         words=_words(made),
     )
 
@@ -70,6 +84,7 @@ def update(tx: Tx, changed: Template) -> None:
         active_version_id=changed.active_version_id,
         now=changed.updated_at,
         details=to_json(dict(changed.details)),
+        published_at=changed.published_at,
         words=_words(changed),
     )
 
@@ -106,6 +121,7 @@ def add_version(tx: Tx, made: TemplateVersion) -> None:
         variables=json.dumps(made.variables),
         now=made.created_at,
         preheader=made.preheader,
+        defaults=json.dumps(dataclasses.asdict(made.defaults)),
     )
 
 

@@ -91,7 +91,13 @@ RESOURCES: dict[str, dict[str, str]] = {
         "/webhooks": "webhook",
         "/webhooks/deliveries": "webhook_delivery",
     },
-    "Resend": {"/emails": "scheduled", "/domains": "domain", "/api-keys": "key", "/suppressions": "suppression"},
+    "Resend": {
+        "/emails": "scheduled",
+        "/templates": "template",
+        "/domains": "domain",
+        "/api-keys": "key",
+        "/suppressions": "suppression",
+    },
 }
 # What stands in a path for something else than the thing itself.
 PARTS = {

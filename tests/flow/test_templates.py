@@ -21,6 +21,8 @@ JSON = st.recursive(
 PIECES = st.sampled_from(
     [
         "{{ a }}",
+        "{{{ a }}}",
+        "{{{",
         "{{ a.b }}",
         "{{ a[0] }}",
         "{{ a[b] }}",
