@@ -25,6 +25,7 @@ Counts = Annotated[tuple[Count, ...], Meta(min_length=1, description="a list of 
 
 ListenerRole = Literal["submission", "inbound"]
 ListenerTls = Literal["off", "starttls", "implicit"]
+Dane = Literal["off", "opportunistic"]
 RouteTls = Literal["off", "opportunistic", "require", "verify"]
 
 
@@ -70,6 +71,7 @@ class Dns(Section, frozen=True):
     """`[dns]`: whom to ask."""
 
     servers: Texts = ()
+    trusted: Flag = False
 
 
 class Domains(Section, frozen=True):
@@ -144,6 +146,7 @@ class Outbound(Section, frozen=True):
     source_addresses: Texts = ()
     capture: Flag = False
     mta_sts: Flag = True
+    dane: Dane = "opportunistic"
     connections_start: Count = 5
     connections_cap: Count = 20
     connections_cap_mx: Count = 10

@@ -134,7 +134,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Parts]:
 
 def _parts(settings: Settings, database: Database, secrets: Secrets) -> Parts:
     rules = load_rules()
-    resolver = Resolver(settings.dns.servers)
+    resolver = Resolver(settings.dns.servers, trusted=settings.dns.trusted)
     authenticator = Authenticator(database)
     spool = settings.data_dir / "spool"
     spool.mkdir(exist_ok=True)

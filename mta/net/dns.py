@@ -29,6 +29,7 @@ MAX_NEGATIVE_TTL = 3_600  # "no such name" and "no such records" (RFC 2308 §5: 
 DEFAULT_NEGATIVE_TTL = 60  # where the answer brings no SOA
 FAILURE_TTL = 5  # a server that does not answer is not asked again at once (RFC 9520 §3.2: at least 1)
 MAX_ENTRIES = 20_000
+FORWARDS = "127.0.0.11"  # Docker's: a loopback address, and the answers are those of a resolver elsewhere
 _PAYLOAD = 1232  # bytes over UDP that no path fragments (DNS flag day 2020)
 
 
@@ -57,7 +58,7 @@ class DnsTemporary(DnsError):
 class Answer:
     """`records` are strings; (preference, host) for MX, (usage, selector, matching, data) for TLSA. `ttl` in seconds.
 
-    `authenticated_data` is the resolver's word for DNSSEC: worth something only from a resolver on this host.
+    `authenticated_data` is the resolver's word for DNSSEC: worth something only from one that is `Resolver.trusted`.
     """
 
     records: tuple[Any, ...]
@@ -90,12 +91,18 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 class Resolver:
     """Asks `servers` ("192.0.2.1", "127.0.0.1:5353", "[::1]:53"), or the system's where there are none.
 
-    `timeout` is seconds for one question with all its retries. `clock` gives seconds and never goes back. Raises
-    ConfigError where there is no server to ask.
+    `timeout` is seconds for one question with all its retries. `clock` gives seconds and never goes back. `trusted`: the
+    way to the servers is safe; to those of this host it is in any case. Raises ConfigError where there is no server to
+    ask.
     """
 
     def __init__(
-        self, servers: Sequence[str] = (), timeout: float = 10.0, clock: Callable[[], float] = time.monotonic
+        self,
+        servers: Sequence[str] = (),
+        timeout: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        trusted: bool = False,
     ) -> None:
         try:
             self._resolver = dns.asyncresolver.Resolver(configure=not servers)
@@ -104,6 +111,7 @@ class Resolver:
             raise ConfigError(text, field="dns.servers") from error
         if servers:
             self._resolver.nameservers = [_nameserver(server) for server in servers]
+        self.trusted = trusted or all(_is_here(server) for server in self._resolver.nameservers)
         self._resolver.timeout = min(3.0, timeout)
         self._resolver.lifetime = timeout
         self._resolver.use_edns(0, 0, _PAYLOAD)
@@ -202,6 +210,15 @@ def _negative_ttl(*responses: dns.message.Message) -> int:
     """RFC 2308 §5: the smaller of the SOA's own TTL and its minimum."""
     soas = [rrset for response in responses for rrset in response.authority if rrset.rdtype == dns.rdatatype.SOA]
     return min((min(soa.ttl, soa[0].minimum, MAX_NEGATIVE_TTL) for soa in soas), default=DEFAULT_NEGATIVE_TTL)
+
+
+def _is_here(server: str | dns.nameserver.Nameserver) -> bool:
+    """On this host: nobody stands between."""
+    address = server if isinstance(server, str) else getattr(server, "address", "")
+    try:
+        return ipaddress.ip_address(address).is_loopback and address != FORWARDS
+    except ValueError:
+        return False
 
 
 def _nameserver(server: str) -> dns.nameserver.Nameserver:

@@ -6,12 +6,14 @@ Built on transports and not on streams: a message costs five wake-ups of the eve
 
 from __future__ import annotations
 
+import datetime
 import ssl
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
 
-from mta.net.tls import TlsInfo, TlsPolicy, client_context
+from mta.net.tls import TlsInfo, TlsPolicy, client_context, peer_chain
 from mta.net.wire import ConnectionTrouble, Timeouts, TlsTrouble, Wire
+from mta.protocol.dane import DaneError, check
 from mta.protocol.dots import DotStuffer
 from mta.protocol.reply import Reply
 from mta.protocol.smtp_client import SmtpClient, State
@@ -202,7 +204,8 @@ async def _secure(connection: SmtpConnection, wire: Wire, policy: TlsPolicy) -> 
     if not client.features.starttls:
         if opportunistic:
             return
-        raise TlsTrouble("starttls-not-supported", f"{wire.peer} does not offer STARTTLS, which is required.")
+        by = f" by {policy.demanded_by}" if policy.demanded_by else ""
+        raise TlsTrouble("starttls-not-supported", f"{wire.peer} does not offer STARTTLS, which is required{by}.")
     client.starttls()
     await wire.ask()
     if client.state is not State.HANDSHAKE:
@@ -215,7 +218,8 @@ async def _secure(connection: SmtpConnection, wire: Wire, policy: TlsPolicy) -> 
         await wire.start_tls(context, name or None)
     except ssl.SSLCertVerificationError as error:
         result = _VERIFY_RESULTS.get(error.verify_code, "validation-failure")
-        text = f"The certificate of {wire.peer} is not good for {name}: {error.verify_message}."
+        by = f" ({policy.demanded_by})" if policy.demanded_by else ""
+        text = f"The certificate of {wire.peer} is not good for {name}{by}: {error.verify_message}."
         raise TlsTrouble(result, text) from error
     except (
         OSError,
@@ -225,6 +229,8 @@ async def _secure(connection: SmtpConnection, wire: Wire, policy: TlsPolicy) -> 
         raise TlsTrouble(
             "validation-failure", f"The TLS handshake with {wire.peer} failed: {_reason(error)}."
         ) from error
+    if policy.tlsa:
+        _check_dane(wire, policy, name)
     connection.tls = info = _tls_info(wire, policy)
     wire.note("-", f"{info.version} {info.cipher}")
     client.tls_started()
@@ -239,7 +245,20 @@ def _reason(error: Exception) -> str:
     return str(error) or "the connection was closed"
 
 
+def _check_dane(wire: Wire, policy: TlsPolicy, name: str) -> None:
+    session = _session(wire)
+    try:
+        check(policy.tlsa, peer_chain(session) if session else (), name, datetime.datetime.now(datetime.UTC))
+    except DaneError as error:
+        raise TlsTrouble(error.result, f"DANE refuses {wire.peer}: {error}.") from error
+
+
 def _tls_info(wire: Wire, policy: TlsPolicy) -> TlsInfo:
-    session: ssl.SSLObject | None = wire.transport.get_extra_info("ssl_object") if wire.transport else None
+    session = _session(wire)
     cipher = session.cipher() if session else None
-    return TlsInfo((session and session.version()) or "", cipher[0] if cipher else "", policy.mode == "verify")
+    verified = policy.mode == "verify" or bool(policy.tlsa)
+    return TlsInfo((session and session.version()) or "", cipher[0] if cipher else "", verified, policy.name)
+
+
+def _session(wire: Wire) -> ssl.SSLObject | None:
+    return wire.transport.get_extra_info("ssl_object") if wire.transport else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _ssl
 import datetime
 import ssl
+import sys
 import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from mta.errors import ConfigError
+from mta.protocol.dane import Tlsa
 
 TlsMode = Literal["off", "opportunistic", "require", "verify"]
 _SELF_SIGNED_DAYS = 3650
@@ -26,21 +29,30 @@ class TlsPolicy:
     """What a next hop must offer. `verify_name` is the name that its certificate must bear, None for the host's own.
 
     opportunistic: STARTTLS where offered, whoever it is; require: TLS 1.2 or better, whoever it is; verify: also a
-    certificate for that name from an authority we trust (`ca_file`, None for the system's).
+    certificate for that name from an authority we trust (`ca_file`, None for the system's). With `tlsa`, whatever the
+    mode, the certificate has to meet those records instead (DANE). `demanded_by` names what demands it, for people.
     """
 
     mode: TlsMode = "opportunistic"
     verify_name: str | None = None
     ca_file: str | None = None
+    tlsa: tuple[Tlsa, ...] = ()
+    demanded_by: str = ""
+
+    @property
+    def name(self) -> str:
+        """As attempts have it: dane, mta-sts, or the mode."""
+        return self.demanded_by.lower() or self.mode
 
 
 @dataclass(frozen=True, slots=True)
 class TlsInfo:
-    """A session as it was negotiated; `verified` means that the certificate was for the name that was asked for."""
+    """A session as it was negotiated; `verified`: the certificate was that of the server. `policy` is what applied."""
 
     version: str
     cipher: str
     verified: bool
+    policy: str
 
 
 @lru_cache(maxsize=32)
@@ -60,6 +72,14 @@ def client_context(mode: TlsMode, ca_file: str | None = None) -> ssl.SSLContext:
         context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
         context.set_ciphers("DEFAULT:@SECLEVEL=0")
     return context
+
+
+def peer_chain(session: ssl.SSLObject) -> list[bytes]:
+    """The certificates that the peer sent, in DER, its own first; nobody has verified them."""
+    if sys.version_info >= (3, 13):
+        return session.get_unverified_chain()
+    chain = session._sslobj.get_unverified_chain()  # type: ignore[attr-defined]
+    return [certificate.public_bytes(_ssl.ENCODING_DER) for certificate in chain or ()]
 
 
 def self_signed(hostname: str) -> tuple[bytes, bytes]:

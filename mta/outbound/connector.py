@@ -16,6 +16,7 @@ import structlog
 from config.settings import Outbound
 from mta.net.dns import DnsError, NoRecords, NoSuchName, Resolver
 from mta.net.smtp import ConnectionTrouble, SmtpConnection, Target, Timeouts, TlsPolicy, TlsTrouble, connect
+from mta.outbound.dane import demanded
 from mta.outbound.route import Route
 
 log = structlog.get_logger("outbound")
@@ -48,15 +49,16 @@ class Connector:
         for host in route.hosts:
             try:
                 addresses = await self._addresses(host)
+                policy = await self._policy(host, route)
             except DnsError as error:
-                trouble = trouble or ConnectionTrouble("connect", f"The address of {host} cannot be looked up: {error}")
+                trouble = trouble or ConnectionTrouble("connect", _passed_over(host, error))
                 continue
             for address in addresses:
                 if tried == self._settings.mx_addresses or sessions == self._settings.mx_sessions:
                     break
                 tried += 1
                 try:
-                    return await self._session(Target(host.strip("[]"), address, route.port), route)
+                    return await self._session(Target(host.strip("[]"), address, route.port), route, policy)
                 except ConnectionTrouble as error:
                     trouble = error
                     if error.stage == "connect":
@@ -64,6 +66,13 @@ class Connector:
                     else:
                         sessions += 1
         raise trouble or ConnectionTrouble("connect", f"None of {', '.join(route.hosts)} has an address.")
+
+    async def _policy(self, host: str, route: Route) -> TlsPolicy:
+        """What to demand of this host: DANE before MTA-STS before the route. Raises DnsTemporary."""
+        tlsa = await demanded(self._resolver, host, route.port) if route.dane else None
+        if tlsa is not None:
+            return TlsPolicy("require", tlsa=tlsa, demanded_by="DANE")
+        return TlsPolicy(route.tls, demanded_by="MTA-STS" if route.sts else "")
 
     async def _addresses(self, host: str) -> list[str]:
         literal = host.strip("[]").removeprefix("IPv6:").removeprefix("ipv6:")
@@ -99,19 +108,28 @@ class Connector:
         ready = [source for source in ours if self.may_send(source, site)]
         return random.choice(ready or ours) if ours else None
 
-    async def _session(self, target: Target, route: Route) -> SmtpConnection:
+    async def _session(self, target: Target, route: Route, policy: TlsPolicy) -> SmtpConnection:
         source = self._source(target.address, route.site)
-        mode = route.tls
-        if mode == "opportunistic" and self._broken_tls.get(target, 0.0) > self._clock():
-            mode = "off"
+        if policy.mode == "opportunistic" and self._broken_tls.get(target, 0.0) > self._clock():
+            policy = TlsPolicy("off")
         try:
-            return await connect(target, TlsPolicy(mode), self._ehlo_name, self._timeouts, source)
+            connection = await connect(target, policy, self._ehlo_name, self._timeouts, source)
         except TlsTrouble as trouble:
-            if mode != "opportunistic":
+            if policy.mode != "opportunistic":
                 raise
             log.warning("TLS failed, going on in clear", host=target.host, address=target.address, error=trouble.text)
             self._broken_tls[target] = self._clock() + self._settings.broken_tls_s
+        else:
+            if policy.demanded_by:
+                log.info("TLS as demanded", host=target.host, address=target.address, by=policy.demanded_by)
+            return connection
         return await connect(target, TlsPolicy("off"), self._ehlo_name, self._timeouts, source)
+
+
+def _passed_over(host: str, error: DnsError) -> str:
+    if error.kind == "TLSA":
+        return f"{host} is passed over, for nobody can say whether it demands TLS (DANE): {error}"
+    return f"The address of {host} cannot be looked up: {error}"
 
 
 def _family(address: str) -> str:

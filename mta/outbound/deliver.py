@@ -12,7 +12,15 @@ from typing import Any, Final, Protocol
 
 from mta.ids import now_ms
 from mta.model import Queued
-from mta.net.smtp import ConnectionTrouble, NotOffered, Recipient, SmtpConnection, Transaction, TransactionResult
+from mta.net.smtp import (
+    ConnectionTrouble,
+    NotOffered,
+    Recipient,
+    SmtpConnection,
+    TlsInfo,
+    Transaction,
+    TransactionResult,
+)
 from mta.outbound.sign import BodyGone, NoKey, Prepared, Sender, Signer, Wanted
 from mta.protocol.address import Address
 from mta.protocol.outcome import Kind, Outcome, Trouble, TroubleKind, decide, too_many_recipients
@@ -173,11 +181,15 @@ class SmtpSession:
             now_ms(),
             target.host,
             target.address,
-            {"version": tls.version, "cipher": tls.cipher, "verified": tls.verified} if tls else None,
+            _told_tls(tls) if tls else None,
             dialogue,
             relayed=outcome.kind == "delivered" and not self._connection.features.dsn,
             surplus=surplus,
         )
+
+
+def _told_tls(tls: TlsInfo) -> Mapping[str, Any]:
+    return {"version": tls.version, "cipher": tls.cipher, "verified": tls.verified, "policy": tls.policy}
 
 
 def _recipient(queued: Queued, reverse_path: Address | None, *, shared: bool) -> Recipient:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -18,6 +18,7 @@ from config.settings import Outbound
 from config.settings import Route as ConfiguredRoute
 from mta.net.dns import DnsTemporary, NoRecords, NoSuchName, Resolver
 from mta.net.tls import TlsMode
+from mta.outbound import dane
 from mta.outbound.sts import StsPolicies
 
 KEEP_S = 60.0  # a route is looked up again after this long; the resolver's own cache obeys the TTLs
@@ -26,7 +27,10 @@ MAX_KEPT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`hosts` in order of preference; `site` identifies whom we talk to and how."""
+    """`hosts` in order of preference; `site` identifies whom we talk to and how.
+
+    `dane`: a host may demand more than `tls`, ask; `sts`: it is an MTA-STS policy that demands `tls`.
+    """
 
     site: str
     hosts: tuple[str, ...]
@@ -34,6 +38,8 @@ class Route:
     tls: TlsMode
     connections_cap: int
     messages_per_connection: int
+    dane: bool = False
+    sts: bool = False
 
 
 class NoRoute(Exception):
@@ -64,6 +70,7 @@ class Router:
         self._settings = settings
         self._sts = sts
         self._resolver = resolver
+        self._dane = settings.dane == "opportunistic" and resolver.trusted
         self._own_names = own_names
         self._clock = clock
         self._kept: OrderedDict[str, tuple[float, Route]] = OrderedDict()
@@ -103,26 +110,31 @@ class Router:
     async def _by_dns(self, domain: str) -> Route:
         if domain.startswith("["):  # an address literal, RFC 5321 §4.1.3
             return self._site((domain,))
-        hosts = await self._hosts(domain)
+        hosts, signed = await self._hosts(domain)
+        demanding: Collection[str] = ()
+        if signed and self._dane:
+            demanding = await dane.demanding(self._resolver, hosts, self._settings.port)
         policy = await self._sts.enforced(domain) if self._sts else None
         if policy is None:
-            return self._site(hosts)
-        named = tuple(host for host in hosts if policy.names(host))
+            return self._site(hosts, dane=bool(demanding))
+        # DANE does not need MTA-STS, and is not overridden by it (RFC 8461 §2)
+        named = tuple(host for host in hosts if host in demanding or policy.names(host))
         if not named:  # not a bounce: either side may have forgotten half of a change (RFC 8461 §5.1)
             raise RouteUnknown(
                 f"The MTA-STS policy of {domain} names none of its mail hosts ({', '.join(hosts)[:200]}); its owner has "
                 "to correct one of the two."
             )
-        return self._site(named, tls="verify")
+        return self._site(named, tls="verify", dane=bool(demanding))
 
-    async def _hosts(self, domain: str) -> tuple[str, ...]:
-        """By preference."""
+    async def _hosts(self, domain: str) -> tuple[tuple[str, ...], bool]:
+        """By preference; and whether DNSSEC vouches for them."""
         try:
-            exchanges = await self._resolver.mx(domain)
+            found = await self._resolver.lookup(domain, "MX")
+            exchanges = sorted(found.records)
         except NoSuchName:
             raise NoRoute(550, "5.1.2", f"The domain {domain} does not exist.") from None
         except NoRecords:
-            return (await self._implicit(domain),)
+            return (await self._implicit(domain),), True  # its addresses tell
         except DnsTemporary as error:
             raise RouteUnknown(f"The DNS does not answer for {domain}: {error}") from error
         if all(host == "." for _, host in exchanges):
@@ -135,7 +147,7 @@ class Router:
                     554, "5.4.6", f"Mail for {domain} loops back to this host, which does not receive for it."
                 )
         shuffled = sorted((preference, random.random(), host) for preference, host in exchanges if host != ".")
-        return tuple(host for _, _, host in shuffled)
+        return tuple(host for _, _, host in shuffled), found.authenticated_data
 
     async def _implicit(self, domain: str) -> str:
         """No MX: the domain's own address counts as one (RFC 5321 §5.1)."""
@@ -147,12 +159,13 @@ class Router:
             raise RouteUnknown(f"The DNS does not answer for {domain}: {error}") from error
         return domain
 
-    def _site(self, hosts: tuple[str, ...], tls: TlsMode | None = None) -> Route:
+    def _site(self, hosts: tuple[str, ...], tls: TlsMode | None = None, *, dane: bool = False) -> Route:
         provider = provider_of(hosts)
         settings = self._settings
         cap = (provider and provider.connections) or settings.connections_cap_mx
         messages = (provider and provider.messages_per_connection) or settings.messages_per_connection
-        tls = tls or (provider.tls if provider else "opportunistic")
+        sts, tls = tls is not None, tls or (provider.tls if provider else "opportunistic")
         # All of a provider's customers meet the same machines, whatever each one's MX hosts are called
         name = provider.name if provider else ",".join(sorted(hosts))
-        return Route(f"mx:{name}:{tls}", hosts, settings.port, tls, cap, messages)
+        site = f"mx:{name}:{tls}:dane" if dane else f"mx:{name}:{tls}"
+        return Route(site, hosts, settings.port, tls, cap, messages, dane, sts)

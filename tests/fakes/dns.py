@@ -42,6 +42,7 @@ class FakeDns:
         self.records: Records = dict(records or {})
         self.ttl = ttl
         self.authenticated = authenticated
+        self.unsigned: set[str] = set()  # names whose answers are not authenticated in any case
         self.queries: Counter[tuple[str, str]] = Counter()
         self.tcp_queries = 0
         self._open = threading.Event()
@@ -100,7 +101,7 @@ class FakeDns:
         self.tcp_queries += tcp
         self._open.wait(30)
         reply = dns.message.make_response(query, recursion_available=True)
-        if self.authenticated:
+        if self.authenticated and name not in self.unsigned:
             reply.flags |= dns.flags.AD
         if not self._fill(reply, name, kind):
             return None
