@@ -23,6 +23,7 @@ from mta.store.sqlite import Tx
 
 PROBE_DOMAIN: Final = "gmail.com"  # whoever cannot reach its MX can send to nobody
 CONNECT_S: Final = 10.0
+SIGNED_ZONE: Final = "org"  # validates with any resolver that does
 BLOCKLIST: Final = "zen.spamhaus.org"
 INBOUND_DOMAINS: Final = "SELECT name FROM inbound_domains ORDER BY name LIMIT 200"
 NEWEST_EVENT: Final = "SELECT created_at FROM events ORDER BY id DESC LIMIT 1"
@@ -68,7 +69,8 @@ class Doctor:
         return [Finding("store", "ok", f"{self._database.path} is sound.")]
 
     async def _network(self) -> AsyncIterator[Finding]:
-        resolver = Resolver(self._settings.dns.servers)  # a new one: it remembers nothing from before
+        # A new one: it remembers nothing from before
+        resolver = Resolver(self._settings.dns.servers, trusted=self._settings.dns.trusted)
         addresses: list[str] = []
         async for finding in self._name(resolver, addresses):
             yield finding
@@ -81,6 +83,7 @@ class Doctor:
         for domain in [self._settings.bounce_domain, *await self._inbound_domains()]:
             yield await self._mail_comes(resolver, domain, addresses)
         yield await self._outward(resolver)
+        yield await self._dane(resolver)
 
     async def _name(self, resolver: Resolver, addresses: list[str]) -> AsyncIterator[Finding]:
         name = self._settings.hostname
@@ -151,6 +154,23 @@ class Doctor:
             return Finding("mx", "ok", f"Mail for {domain} comes here.")
         where = ", ".join(hosts) or "nowhere"
         return Finding("mx", "fail", f"Mail for {domain} goes to {where}, not to {name}: bounces are lost.", fix)
+
+    async def _dane(self, resolver: Resolver) -> Finding:
+        """Whether hosts' TLSA records are obeyed; most mail goes well without."""
+        why = ""
+        if self._settings.outbound.dane == "off":
+            why = "it is switched off (outbound.dane)"
+        elif not resolver.trusted:
+            why = "the DNS resolver is not on this host (docs/delivery.md)"
+        else:
+            try:
+                if not (await resolver.lookup(SIGNED_ZONE, "SOA")).authenticated_data:
+                    why = "the DNS resolver does not validate DNSSEC (docs/delivery.md)"
+            except DnsError as error:
+                why = str(error)
+        if why:
+            return Finding("dane", "ok", f"DANE is not in force: {why}.")
+        return Finding("dane", "ok", "DANE is in force: the DNS resolver validates DNSSEC.")
 
     async def _outward(self, resolver: Resolver) -> Finding:
         out = self._settings.outbound

@@ -71,7 +71,7 @@ async def found(settings: Settings, database: Database | None = None) -> dict[st
 async def test_all_is_well(settings: Settings, database: Database) -> None:
     seen = await found(settings, database)
     assert {check for check, finding in seen.items() if finding.level != "ok"} <= {"tls", "clock"}
-    assert set(seen) == {"clock", "disk", "tls", "store", "name", "ptr", "blocklist", "mx", "port"}
+    assert set(seen) == {"clock", "disk", "tls", "store", "name", "ptr", "blocklist", "mx", "port", "dane"}
     assert not any(finding.fix for finding in seen.values() if finding.level == "ok")
 
 
@@ -106,6 +106,20 @@ async def test_what_the_dns_says(
             dns.records[name] = records
     finding = (await found(settings))[check]
     assert finding.level == level and text in finding.text and fix in (finding.fix or "")
+
+
+async def test_whether_dane_is_in_force(settings: Settings, dns: FakeDns) -> None:
+    async def said(**changes: Any) -> str:
+        replaced = {name: getattr(settings, name) for name in settings.__struct_fields__} | changes
+        return (await found(Settings(**replaced)))["dane"].text
+
+    dns.records["org"] = {"SOA": ["ns.org. hostmaster.org. 1 3600 600 86400 60"]}
+    assert "does not validate DNSSEC" in await said()
+    dns.authenticated = True
+    assert "is in force" in await said()
+    assert "switched off" in await said(outbound=Outbound(port=settings.outbound.port, dane="off"))
+    dns.records["org"] = SERVFAIL
+    assert "SOA of org" in await said()
 
 
 async def test_ways_outward(settings: Settings, mx: ScriptedMx) -> None:
