@@ -19,7 +19,7 @@ from mta.protocol.dsn import (
     RecipientStatus,
     find_delivery_status,
     parse_status,
-    read_delivery_status,
+    read_indented,
 )
 from mta.protocol.mime_parts import Part, parse_fields, parse_parts
 from mta.protocol.sns import SesNotification, find_notification
@@ -78,7 +78,7 @@ def read_message(data: bytes, rules: Rules) -> Reading:
         and "final-recipient" in text.lower()
         and is_bounce(root, text, returns)
     ):
-        inline = read_delivery_status("\n".join(line.strip() for line in text.split("\n")))
+        inline = read_indented(text)
         status = inline if inline.recipients else status
     judge = _Judge(rules, text)
     if status and status.recipients and not is_forwarded(root):

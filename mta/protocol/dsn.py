@@ -68,7 +68,9 @@ def find_delivery_status(root: Part) -> DeliveryStatus | None:
     """The delivery status part of a report, outside of any returned message; None where there is none."""
     for part in root.walk():
         if part.content_type in REPORT_TYPES:
-            return read_delivery_status(decode_bytes(part.content(), part.parameters.get("charset", "")))
+            text = decode_bytes(part.content(), part.parameters.get("charset", ""))
+            status = read_delivery_status(text)
+            return status if status.recipients else read_indented(text)
     return None
 
 
@@ -98,6 +100,11 @@ def read_delivery_status(text: str) -> DeliveryStatus:
         message.get("arrival-date", ""),
         recipients,
     )
+
+
+def read_indented(text: str) -> DeliveryStatus:
+    """The same where every line is indented, as it is in plain text and in some reports."""
+    return read_delivery_status("\n".join(line.strip() for line in text.split("\n")))
 
 
 def _is_recipient(group: dict[str, str]) -> bool:
