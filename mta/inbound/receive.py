@@ -112,7 +112,7 @@ class Inbound:
             data = await asyncio.to_thread(lambda: b"".join(source.chunks()))
             head, offset = _split(data, self._settings.limits.header_bytes)
             self._check_hops(head)
-            reading = await asyncio.to_thread(read_message, data, self._rules)
+            reading = await asyncio.to_thread(lambda: read_message(_return_path(arrival) + data, self._rules))
             left = self._left(head) if any(target.kind == "unsubscribe" for _, target in arrival.recipients) else None
             kept: _Kept | None = None
             if any(target.kind == "mailbox" for _, target in arrival.recipients):
@@ -159,7 +159,7 @@ class Inbound:
         client = f"from {_NO_ATOM.sub('', arrival.helo)[:255] or 'unknown'} ([{_NO_ATOM.sub('', arrival.ip)}])"
         received = f"{client} by {hostname} (Posthouse) with {arrival.protocol} id {id}; {rfc5322_date(self._clock())}"
         fields = (
-            write_field("Return-Path", f"<{arrival.sender or ''}>"),
+            _return_path(arrival),
             write_field("Received", received),
             write_field("Authentication-Results", results.value),
         )
@@ -187,6 +187,11 @@ class Inbound:
         except AddressError:
             return None
         return found if found is not None and found.kind == "return" else None
+
+
+def _return_path(arrival: Arrival) -> bytes:
+    """The field that final delivery puts on top (RFC 5321 §4.4); a bounce is known by `<>`, too."""
+    return write_field("Return-Path", f"<{arrival.sender or ''}>")
 
 
 def _split(data: bytes, most: int) -> tuple[bytes, int]:

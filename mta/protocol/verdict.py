@@ -18,7 +18,7 @@ MAX_TEXT = 4000  # characters that are compared with the rules
 
 _SAME_AS = {"DOT": "DATA", "HELO": "EHLO", "STARTTLS": "EHLO"}  # the rules know four commands, and the BANNER
 _CODE = re.compile(r"(?<![\d.#:=\[])([245]\d\d)(?=[ :-]|$)")
-_ENHANCED = re.compile(r"(?<![\d.])([245]\.\d{1,2}\.\d{1,3})(?![.\d])")
+_ENHANCED = re.compile(r"(?<![\d.])([45]\.\d{1,2}\.\d{1,3})(?![.\d])")
 _CODE_AND_ENHANCED = re.compile(r"(?<![\d.])[45]\d\d[- :]{1,3}['\"(#<]{0,2}([45]\.\d{1,2}\.\d{1,3})(?![.\d])")
 
 

@@ -229,6 +229,16 @@ async def test_a_forged_return_path_is_refused_and_settles_nothing(world: World,
     assert await world.status(queued) == "delivered"
 
 
+@pytest.mark.parametrize(("sender", "status"), [("", "bounced"), ("robot@example.org", "delivered")])
+async def test_whose_program_a_bounce_comes_from_shows_in_its_null_sender(
+    world: World, sender: str, status: str
+) -> None:
+    queued = await world.delivered()
+    plain = b"From: robot@example.org\r\nSubject: Delivery failed\r\n\r\n<bob@example.org>: 550 5.1.1 no such user\r\n"
+    assert (await world.send(plain, return_path(queued), sender=sender))[0] == 250
+    assert await world.status(queued) == status
+
+
 @pytest.mark.parametrize("label", ["bounce", "before.moved"])
 async def test_the_return_path_of_the_senders_own_domain_is_ours_where_it_was_too(world: World, label: str) -> None:
     queued = await world.delivered()

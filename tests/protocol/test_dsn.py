@@ -77,6 +77,14 @@ def test_order_and_blank_lines_do_not_matter() -> None:
     assert (recipient.address, recipient.status) == ("a@x.example", "5.2.2")
 
 
+def test_fields_that_are_indented() -> None:
+    indented = "\n".join(f"   {line}" if line else "" for line in FIELDS.split("\n"))
+    report = f"Content-Type: message/delivery-status\n\n{indented}"
+    found = find_delivery_status(parse_parts(report.encode()))
+    assert found is not None
+    assert [r.address for r in found.recipients] == ["Alice@example.net", "bob@example.net"]
+
+
 def test_an_action_that_is_missing_follows_from_the_status() -> None:
     text = "Final-Recipient: rfc822; a@x.example\nStatus: 2.0.0\n"
     assert read_delivery_status(text).recipients[0].action == "delivered"

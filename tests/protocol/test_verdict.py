@@ -55,6 +55,7 @@ def test_what_no_rule_knows() -> None:
         ("sorry (#5.4.4)", None, "5.4.4"),
         ("host 192.0.2.550 at 10.5.1.1 said nothing", None, None),
         ("501: 5.1.8 no", 501, "5.1.8"),
+        ("about release 2.0.12: user unknown", None, None),
     ],
 )
 def test_numbers_in_free_text(text: str, code: int | None, enhanced: str | None) -> None:
