@@ -44,7 +44,7 @@ def create_app(
     """
     operations = Operations(control, ready)
     surfaces = surfaces_of(operations, Internal(settings), operator)
-    operations.describe(openapi.document(surfaces, settings.api.public_url))
+    operations.describe(lambda: openapi.document(surfaces, settings.api.public_url))
     routes: list[BaseRoute] = []
     for surface in surfaces:
         routes += _routes(surface, control)

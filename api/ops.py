@@ -5,6 +5,7 @@ Counters come from the store's events since the last scrape, so that they cost w
 
 from __future__ import annotations
 
+import asyncio
 import html
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -38,8 +39,8 @@ class Operations:
         self._ready = ready
         self._counts: Counter[str] = Counter()
         self._counted_to = ids.now_ms()
-        self.document: bytes = b"{}"
-        self.page: str = ""
+        self._describe: Callable[[], dict[str, Any]] = dict
+        self._described: tuple[bytes, str] | None = None
 
     def surface(self) -> Surface:
         routes = Routes("operations")
@@ -50,10 +51,9 @@ class Operations:
         routes.get("/docs")(self.docs)
         return Surface("", ("",), (routes,), plain_error, PLAIN_ERROR)
 
-    def describe(self, document: dict[str, Any]) -> None:
-        """Takes the document that /openapi.json and /docs show."""
-        self.document = msgspec.json.encode(document)
-        self.page = _page(document)
+    def describe(self, make: Callable[[], dict[str, Any]]) -> None:
+        """`make` makes the document that /openapi.json and /docs show, when somebody first looks: it takes a while."""
+        self._describe = make
 
     async def healthz(self, call: Call) -> Health:
         """The process answers."""
@@ -75,11 +75,18 @@ class Operations:
 
     async def openapi(self, call: Call) -> Response:
         """This interface as an OpenAPI 3.1 document."""
-        return Response(self.document, media_type="application/json")
+        return Response((await self._description())[0], media_type="application/json")
 
     async def docs(self, call: Call) -> Response:
         """The endpoints as a page for people."""
-        return HTMLResponse(self.page)
+        return HTMLResponse((await self._description())[1])
+
+    async def _description(self) -> tuple[bytes, str]:
+        """The document as JSON, and as a page."""
+        if self._described is None:
+            document = await asyncio.to_thread(self._describe)
+            self._described = msgspec.json.encode(document), _page(document)
+        return self._described
 
     async def _count(self) -> None:
         until = ids.now_ms() - LAG_MS
