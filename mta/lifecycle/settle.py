@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from config.settings import Suppression as Patience
 from mta import ids
-from mta.errors import Conflict
+from mta.errors import Conflict, PosthouseError
 from mta.lifecycle import notices, otp
 from mta.lifecycle.states import PENDING, may_become, roll_up
 from mta.model import Attempt, Bounce, DeliveryStatus, Lane, Message, MessageStatus, Queued
@@ -36,6 +36,7 @@ MESSAGE_EVENTS: Final[Mapping[MessageStatus, str]] = {
     MessageStatus.SENT: "message.sent",
     MessageStatus.DEFERRED: "message.deferred",
 }
+_GOES: Final = (DeliveryStatus.QUEUED, DeliveryStatus.DEFERRED)
 DAY_MS: Final = 86_400_000
 DEFAULT_PATIENCE: Final = Patience()
 LONGEST_WAIT_MS: Final = 7 * DAY_MS  # in the queue: a message delivered today was not made before that
@@ -68,24 +69,25 @@ class Settlement:
     relayed: bool = False
 
 
-def begin(tx: Tx, queued: Queued, now: int) -> DeliveryStatus:
+def begin(tx: Tx, queued: Queued, now: int, refused: PosthouseError | None = None) -> DeliveryStatus:
     """The last look before a delivery goes on the wire: SENDING means go; anything else, it does not go.
 
-    Suppressed meanwhile: settled as such here. Cancelled or held meanwhile: left as it is.
+    Suppressed meanwhile, or its sender `refused`: settled as such here. Cancelled or held meanwhile: left as it is.
     """
+    if tx.one(deliveries.BEGIN, id=queued.delivery_id, now=now) is None:
+        return deliveries.status(tx, queued.delivery_id) or DeliveryStatus.CANCELLED
     found = suppressions.applying(tx, queued.organization_id, queued.test, queued.recipient.key, queued.stream)
     if found is not None:
         settle(tx, Settlement(queued, DeliveryStatus.SUPPRESSED, now, reason=found.reason))
         return DeliveryStatus.SUPPRESSED
-    if tx.one(deliveries.BEGIN, id=queued.delivery_id, now=now) is None:
-        return deliveries.status(tx, queued.delivery_id) or DeliveryStatus.CANCELLED
+    if refused is not None:
+        gave_up = Settlement(
+            queued, DeliveryStatus.FAILED, now, enhanced="5.7.1", reply=refused.message, reason=refused.code
+        )
+        settle(tx, gave_up)
+        return DeliveryStatus.FAILED
     _roll_up(tx, queued.message_id, now)
     return DeliveryStatus.SENDING
-
-
-def begin_all(tx: Tx, group: Sequence[Queued], now: int) -> list[Queued]:
-    """The last look at deliveries that share a transaction; those that go."""
-    return [queued for queued in group if begin(tx, queued, now) is DeliveryStatus.SENDING]
 
 
 def settle(tx: Tx, done: Settlement) -> None:
@@ -262,7 +264,8 @@ def recover(tx: Tx, now: int) -> int:
 def move(tx: Tx, delivery_ids: Sequence[str], status: DeliveryStatus, now: int, reason: str | None = None) -> list[str]:
     """An operator's or owner's hold, release, retry or cancel; returns the ids that changed.
 
-    Releasing (`status` QUEUED) puts a delivery that was tried before back to deferred, due now.
+    Releasing (`status` QUEUED) puts a delivery that was tried before back to deferred, due now; what is scheduled goes no
+    sooner than its time.
     """
     moved: list[str] = []
     for id in delivery_ids:
@@ -276,10 +279,10 @@ def move(tx: Tx, delivery_ids: Sequence[str], status: DeliveryStatus, now: int, 
             pass  # retry now: only the time changes
         elif not may_become(delivery.status, target) and not may_become(delivery.status, status):
             continue
-        next_at = now if target in (DeliveryStatus.QUEUED, DeliveryStatus.DEFERRED) else None
-        tx.run(deliveries.MOVE, id=id, status=target.value, next_at=next_at, reason=reason, now=now)
         message = messages.by_id(tx, delivery.message_id)
         assert message is not None
+        next_at = max(now, message.scheduled_at or 0) if target in _GOES else None
+        tx.run(deliveries.MOVE, id=id, status=target.value, next_at=next_at, reason=reason, now=now)
         if target in (DeliveryStatus.HELD, DeliveryStatus.CANCELLED):
             _tell_moved(tx, message, delivery.recipient, delivery.id, target, reason, now)
         _roll_up(tx, delivery.message_id, now)

@@ -227,6 +227,7 @@ class Queued:
     track_opens: bool = False
     track_clicks: bool = False
     batch: bool = False  # its organization lets recipients of one domain share a transaction
+    scheduled: bool = False  # it waited for a time of its own
     body: Body | None = None
 
     def goes_with(self, other: Queued) -> bool:

@@ -18,13 +18,14 @@ import structlog
 from config.settings import Settings
 from mta.errors import Unavailable
 from mta.ids import now_ms
-from mta.lifecycle.settle import Settlement, begin_all, recover
+from mta.lifecycle.settle import Settlement, recover
 from mta.model import DeliveryStatus, Lane, Queued
 from mta.net.smtp import ConnectionTrouble
 from mta.outbound.capture import CaptureSession
 from mta.outbound.claims import Claims
 from mta.outbound.connector import Connector
 from mta.outbound.deliver import DeliverySession, SmtpSession, Tried, attempt, local, of_trouble, told
+from mta.outbound.last_look import look_at_all
 from mta.outbound.route import NoRoute, Route, Router, RouteUnknown
 from mta.outbound.settling import Settler
 from mta.outbound.sign import Signer
@@ -279,7 +280,7 @@ class Runner:
         """The last look. The others are not to go out now, and their claims are given up."""
         going: Sequence[Queued] = ()
         try:
-            going = await self._database.write(begin_all, group, self._clock())
+            going = await self._database.write(look_at_all, group, self._clock())
         except Exception as error:  # nothing has happened yet: they are found in the store again
             if not isinstance(error, Unavailable):
                 log.exception("deliveries could not be begun", delivery=group[0].delivery_id)

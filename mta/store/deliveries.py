@@ -44,7 +44,7 @@ LIVE_COUNT = f"SELECT count(*) FROM deliveries WHERE {_LIVE} AND status = :statu
 
 _QUEUED = (
     "d.id, d.message_id, d.organization_id, d.recipient, d.lane, d.attempts, d.next_at, d.expires_at, d.created_at, m.body_id, "
-    "m.domain, m.reverse_path, d.notify, d.orcpt, m.options, d.test, m.stream"
+    "m.domain, m.reverse_path, d.notify, d.orcpt, m.options, d.test, m.stream, m.scheduled_at IS NOT NULL"
 )
 _JOIN = f"SELECT {_QUEUED} FROM deliveries d JOIN messages m ON m.id = d.message_id"
 DUE = f"""
@@ -130,6 +130,7 @@ def queued(row: Row) -> Queued:
         track_opens=options.get("track_opens") is True,
         track_clicks=options.get("track_clicks") is True,
         batch=options.get("batch") is True,
+        scheduled=bool(row[17]),
     )
 
 

@@ -11,8 +11,9 @@ from api.times import moment
 from mta import ids
 from mta.errors import Conflict, NotFound
 from mta.lifecycle.settle import begin
-from mta.model import DeliveryStatus, Principal
-from mta.store import deliveries
+from mta.model import DeliveryStatus, Principal, Standing
+from mta.outbound.last_look import look
+from mta.store import deliveries, standings
 from tests.api.conftest import House
 
 MESSAGE = {"from": "Ada <ada@example.com>", "to": "bob@example.org", "subject": "Later", "text": "Hi"}
@@ -101,6 +102,69 @@ async def test_the_sender_is_checked_when_it_is_scheduled(house: House) -> None:
         assert answer.status_code == 400 and answer.json()["error"]["code"] == "domain_not_verified"
         empty = await client.post("/v1/mail/scheduled", json={"sendAt": ahead(hours=1)})
         assert empty.status_code == 400
+
+
+async def switch_off(house: House, how: str) -> None:
+    """What happens to a sender while his mail waits."""
+    control, own = house.control, house.organization_id
+    (domain,) = (await control.domains.page(own)).items
+    if how == "domain_disabled":
+        await control.domains.disable(own, domain.domain.id)
+    elif how == "domain_not_verified":
+        await control.domains.delete(own, domain.domain.id)
+    elif how == "review_rejected":
+        await control.organizations.change("default", review="rejected")
+    else:
+        await house.database.write(standings.put, Standing(own, False, "", status="disabled"))
+
+
+@pytest.mark.parametrize("how", ["domain_disabled", "domain_not_verified", "review_rejected", "reputation_disabled"])
+async def test_a_sender_that_may_send_no_more_when_the_time_comes_does_not(house: House, how: str) -> None:
+    async with house.client() as client:
+        body = {"sendAt": ahead(hours=1), "message": MESSAGE}
+        id = (await client.post("/v1/mail/scheduled", json=body)).json()["data"]["id"]
+        (delivery,) = await house.database.read(deliveries.by_message, id)
+        queued = await house.database.read(deliveries.queued_by_id, delivery.id)
+        assert queued is not None
+        await switch_off(house, how)
+        refused = await client.post("/v1/mail/send", json=MESSAGE)
+        assert await house.database.write(look, queued, queued.next_at + 1) is DeliveryStatus.FAILED
+        shown = (await client.get(f"/v1/mail/messages/{id}")).json()["data"]
+        assert shown["status"] == "failed"
+        (recipient,) = shown["recipients"]
+        assert (recipient["reason"], recipient["reply"]) == (how, refused.json()["message"])
+        assert refused.json()["error"]["code"] == how
+        (event,) = (await client.get("/v1/mail/events?type=mail.message.failed")).json()["data"]["data"]
+        assert (event["messageId"], event["data"]["reason"]) == (id, how)
+
+
+async def test_what_was_accepted_to_go_at_once_goes(house: House) -> None:
+    async with house.client() as client:
+        await client.post("/v1/mail/send", json=MESSAGE)
+    await switch_off(house, "domain_disabled")
+    (queued,) = house.offered
+    assert await house.database.write(look, queued, queued.next_at + 1) is DeliveryStatus.SENDING
+
+
+async def test_what_was_taken_back_stays_so_though_its_recipient_is_suppressed(house: House) -> None:
+    owner = Principal(house.organization_id)
+    async with house.client() as client:
+        id = (await client.post("/v1/mail/send", json=MESSAGE)).json()["data"]["id"]
+        await client.post(f"/v1/mail/messages/{id}/cancel")
+    await house.control.suppressions.create(owner, "bob@example.org")
+    (queued,) = house.offered
+    assert await house.database.write(look, queued, ids.now_ms()) is DeliveryStatus.CANCELLED
+
+
+async def test_what_is_released_still_waits_for_its_time(house: House) -> None:
+    async with house.client() as client:
+        made = await client.post("/v1/mail/scheduled", json={"sendAt": ahead(hours=1), "message": MESSAGE})
+    id = made.json()["data"]["id"]
+    (before,) = await house.database.read(deliveries.by_message, id)
+    for verb in ("hold", "release", "retry"):
+        await house.control.queue.act(verb, [id])
+    (after,) = await house.database.read(deliveries.by_message, id)
+    assert (after.status, after.next_at) == (DeliveryStatus.QUEUED, before.next_at)
 
 
 async def test_what_waits_gets_another_time(house: House) -> None:
