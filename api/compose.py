@@ -87,7 +87,7 @@ def idempotency_header(call: Call) -> str | None:
 async def send(call: Call, letter: Letter) -> Accepted:
     """Accepts one message; it is durable when this returns. Raises what reading and accepting raise.
 
-    What was accepted under the same idempotency key answers first, whatever its template or a URL says by now.
+    What was accepted under the same idempotency key answers first, whatever its template, an asset or a URL says by now.
     """
     accept = call.control.accept
     if _changes(letter) and letter.options.idempotency_key is not None:
@@ -128,7 +128,7 @@ async def submission_of(call: Call, letter: Letter) -> Submission:
 
 
 def fingerprint(letter: Letter) -> str:
-    """The same template, data and URLs are the same request, whatever is found there by then."""
+    """The same template, data, assets and URLs are the same request, whatever is found there by then."""
     keyless = dataclasses.replace(letter.options, idempotency_key=None)
     asked = msgspec.json.encode(dataclasses.replace(letter, options=keyless), order="sorted")
     return hashlib.sha256(asked).hexdigest()
@@ -136,7 +136,8 @@ def fingerprint(letter: Letter) -> str:
 
 def _changes(letter: Letter) -> bool:
     """Whether the same request may make another message later."""
-    return letter.template is not None or any(each.url is not None for each in letter.files)
+    kept_elsewhere = any(each.url is not None or each.asset_id is not None for each in letter.files)
+    return letter.template is not None or letter.author is None or kept_elsewhere
 
 
 async def submit_items(

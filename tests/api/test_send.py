@@ -87,6 +87,19 @@ async def test_the_same_key_answers_the_same_and_another_body_conflicts(house: H
     assert other.status_code == 409 and other.json()["error"]["code"] == "idempotency_conflict"
 
 
+async def test_a_repeated_request_is_answered_though_its_asset_is_gone(house: House) -> None:
+    async with house.client() as client:
+        upload = await client.post("/api/v1/assets/upload", files={"file": ("a.txt", b"file")})
+        asset = upload.json()["data"]["id"]
+        body = {**PLAIN, "attachments": [{"assetId": asset}], "idempotencyKey": "k1"}
+        first = await client.post("/v1/mail/send", json=body)
+        assert (await client.delete(f"/api/v1/assets/{asset}")).status_code == 204
+        again = await client.post("/v1/mail/send", json=body)
+        other = await client.post("/v1/mail/send", json={**body, "subject": "No"})
+    assert again.json()["data"] == {**first.json()["data"], "idempotencyStatus": "replayed"}
+    assert other.status_code == 409
+
+
 @pytest.mark.parametrize(
     ("change", "status", "code", "field"),
     [
