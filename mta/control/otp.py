@@ -37,7 +37,6 @@ log = structlog.get_logger("otp")
 
 SWEEP_S: Final = 5.0
 SWEEP_ROWS: Final = 500
-KEEP_MS: Final = 90 * 86_400_000  # challenges are kept as long as events
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +178,13 @@ class Otp:
         return await self._database.write(cancel)
 
     async def sweep(self) -> int:
-        """Ends what has expired and forgets what is old; returns how many expired."""
+        """Ends what has expired; returns how many did."""
 
         def work(tx: Tx) -> int:
             now = self._clock()
             expired = otp.due(tx, now, SWEEP_ROWS)
             for challenge in expired:
                 end(tx, challenge, OtpStatus.EXPIRED, now)
-            otp.purge(tx, now - KEEP_MS, SWEEP_ROWS)
             return len(expired)
 
         total = 0

@@ -1,4 +1,4 @@
-"""What is kept for a time and then forgotten: bodies, events, attempts, audit trail, idempotency keys, spool leftovers.
+"""What is kept for a time and then forgotten: bodies, events, attempts, one-time codes, audit trail, idempotency keys ...
 
 A sweep goes over all of it in small jobs between which the daemon's other writes have their turn. An organization may
 have its own `bodies_days` and `events_days` among its settings.
@@ -88,6 +88,7 @@ class Retention:
             "bodies": await self._aged("bdy", retention.ended_bodies, retention.delete_bodies, bodies, BODIES_STEP),
             "events": await self._events(events, known),
             "attempts": await self._aged("att", retention.old_attempts, retention.delete_attempts, events, STEP),
+            "challenges": await self._aged("otp", retention.old_challenges, retention.delete_challenges, events, STEP),
             "audit": await self._audit(kept.audit_days),
             "engagements": await self._aged(
                 "dlv", retention.old_engagements, retention.delete_engagements, events, STEP

@@ -39,8 +39,6 @@ UPDATE = """
     UPDATE otp_challenges SET status = :status, reason = :reason, attempts = :attempts, sent_at = :sent_at,
         verified_at = :verified_at
     WHERE id = :id"""
-PURGE = """
-    DELETE FROM otp_challenges WHERE id IN (SELECT id FROM otp_challenges WHERE id < :before ORDER BY id LIMIT :limit)"""
 LAST = "~"  # sorts after every id
 STEP = 200  # rows of an index that are sifted at a time
 
@@ -182,8 +180,3 @@ def update(tx: Tx, changed: OtpChallenge) -> None:
         sent_at=changed.sent_at,
         verified_at=changed.verified_at,
     )
-
-
-def purge(tx: Tx, before_ms: int, limit: int) -> None:
-    """Forgets those made before that time, `limit` at most."""
-    tx.run(PURGE, before=ids.floor("otp", before_ms), limit=limit)

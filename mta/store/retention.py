@@ -32,6 +32,10 @@ DELETE_EVENT = "DELETE FROM events WHERE id = :id"
 OLD_ATTEMPTS = """
     SELECT id, organization_id, ended_at FROM attempts WHERE id > :after AND id < :before ORDER BY id LIMIT :limit"""
 DELETE_ATTEMPT = "DELETE FROM attempts WHERE id = :id"
+OLD_CHALLENGES = """
+    SELECT id, organization_id, expires_at FROM otp_challenges
+    WHERE id > :after AND id < :before AND status NOT IN ('created', 'sent') ORDER BY id LIMIT :limit"""
+DELETE_CHALLENGE = "DELETE FROM otp_challenges WHERE id = :id"
 OLD_ENGAGEMENTS = """
     SELECT delivery_id, organization_id, last_at FROM engagements
     WHERE delivery_id > :after AND delivery_id < :before ORDER BY delivery_id LIMIT :limit"""
@@ -74,6 +78,16 @@ def old_attempts(tx: Tx, after: str, before: str, limit: int) -> list[Aged]:
 def delete_attempts(tx: Tx, ids: Sequence[str]) -> None:
     for id in ids:
         tx.run(DELETE_ATTEMPT, id=id)
+
+
+def old_challenges(tx: Tx, after: str, before: str, limit: int) -> list[Aged]:
+    """One-time codes between two ids that have ended, in the order of their ids."""
+    return [(row[0], row[1], row[2]) for row in tx.all(OLD_CHALLENGES, after=after, before=before, limit=limit)]
+
+
+def delete_challenges(tx: Tx, ids: Sequence[str]) -> None:
+    for id in ids:
+        tx.run(DELETE_CHALLENGE, id=id)
 
 
 def old_engagements(tx: Tx, after: str, before: str, limit: int) -> list[Aged]:

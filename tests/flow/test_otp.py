@@ -312,10 +312,3 @@ async def test_without_a_verified_domain_the_sender_is_asked_for(desk: Desk) -> 
     with pytest.raises(PosthouseError) as refused:
         await desk.send()
     assert refused.value.code == "from_missing"
-
-
-async def test_what_is_old_is_forgotten(desk: Desk) -> None:
-    made = await desk.send()
-    desk.house.now += 91 * 86_400_000
-    await desk.otp.sweep()
-    assert await desk.house.database.read(otp.by_id, made.id) is None

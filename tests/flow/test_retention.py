@@ -11,10 +11,13 @@ import pytest
 from config.settings import Settings
 from mta import ids
 from mta.control import retention
+from mta.control.otp import Otp, Wanted
 from mta.control.retention import DAY_MS, Retention
 from mta.model import Attempt, Body, InboundMessage, Organization
+from mta.protocol.address import parse_address
 from mta.store import audit, bodies, deliveries, events, inbound, organizations
 from mta.store.database import Database
+from mta.store.secrets import Secrets
 from mta.store.sqlite import Tx
 from tests.flow.house import House, api, house, smtp
 
@@ -83,6 +86,18 @@ async def test_an_organization_has_its_own_rule(house: House, settings: Settings
     await own_rule(house, bodies_days="soon", events_days=-1)
     assert await sweep(house, settings, 89) == {}
     assert (await sweep(house, settings, 91))["events"] == 1
+
+
+async def test_a_one_time_code_is_kept_as_long_as_events(house: House, settings: Settings) -> None:
+    house.now = ids.now_ms()
+    desk = Otp(house.database, house.accept, Secrets(bytes(32)), house.settings, clock=lambda: house.now)
+    ann = parse_address("ann@example.org")
+    ended, still_open = [await desk.send(house.owner, Wanted(ann, purpose)) for purpose in ("login", "payment")]
+    await desk.cancel(house.owner, ended.id)
+    await own_rule(house, events_days=30)
+    assert "challenges" not in await sweep(house, settings, 29)
+    assert (await sweep(house, settings, 31))["challenges"] == 1
+    assert (await desk.get(house.owner, still_open.id)).open
 
 
 async def received(house: House) -> str:

@@ -37,7 +37,7 @@ from mta.store.sqlite import Row, Tx
 
 LARGE = re.compile(
     r"SCAN (messages|deliveries|events|attempts|bounces|bodies|batch\w+|streams|suppressions|inbound_\w+|webhook_\w+"
-    r"|audit|api_keys|sending|before|[mdebi])\b"
+    r"|audit|api_keys|sending|otp_\w+|before|[mdebi])\b"
     r"(?!.*USING (COVERING )?INDEX)"
 )
 
@@ -45,6 +45,7 @@ QUERIES: list[Callable[[Tx], Any]] = [
     lambda tx: retention.ended_bodies(tx, "", "x", 2),
     lambda tx: retention.old_events(tx, "o", False, "x", 2),
     lambda tx: retention.old_attempts(tx, "", "x", 2),
+    lambda tx: retention.old_challenges(tx, "", "x", 2),
     lambda tx: retention.old_engagements(tx, "", "x", 2),
     lambda tx: engagements.visits(tx, 2),
     lambda tx: engagements.by_delivery(tx, "d"),
