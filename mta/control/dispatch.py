@@ -35,6 +35,7 @@ BATCH: Final = 100  # deliveries read at once
 AT_ONCE_ENDPOINT: Final = 10  # calls to one endpoint
 AT_ONCE: Final = 100  # calls in all
 LONGEST_PAUSE_MS: Final = 1_800_000  # an endpoint is probed at least this often, whatever its deliveries wait for
+DOWN: Final = 3  # failures in a row are the endpoint's own; fewer may be the fault of one event that it refuses
 GONE: Final = 410
 NOT_ITS_FAULT: Final = ("event", "internal")  # causes that say nothing about the endpoint
 PURGE_S: Final = 3600
@@ -219,6 +220,8 @@ def record(
     if answer.ok:
         outbox.update(tx, delivery.id, SUCCEEDED, attempts, now, now)
         webhooks.save(tx, replace(webhook, failures=0, failing_since=None, next_at=0, last_success_at=now))
+        if webhook.failures >= DOWN:
+            outbox.hasten(tx, webhook.id, now)
         tell(tx, webhook, "webhook.delivery.succeeded", now, **_facts(delivery, attempts, answer))
         return webhook.status == ACTIVE
     last = attempts >= len(settings.schedule_s) or answer.status == GONE or answer.cause == "event"

@@ -50,6 +50,9 @@ PAGE_BY_STATUS = f"""
 UPDATE = """
     UPDATE webhook_deliveries SET status = :status, attempts = :attempts, next_at = :next_at, updated_at = :now
     WHERE id = :id"""
+HASTEN = """
+    UPDATE webhook_deliveries SET next_at = :now
+    WHERE webhook_id = :webhook_id AND status = 'pending' AND next_at > :now"""
 ADD_ATTEMPT = f"""
     INSERT INTO webhook_attempts ({ATTEMPT_COLUMNS})
     VALUES (:id, :delivery_id, :webhook_id, :number, :started_at, :duration_ms, :status_code, :cause, :error, :response)"""
@@ -147,6 +150,11 @@ def page(tx: Tx, webhook_id: str, limit: int, before: str, status: str | None = 
 
 def update(tx: Tx, id: str, status: str, attempts: int, next_at: int, now: int) -> None:
     tx.run(UPDATE, id=id, status=status, attempts=attempts, next_at=next_at, now=now)
+
+
+def hasten(tx: Tx, webhook_id: str, now: int) -> None:
+    """What waits for its next attempt need not wait any longer."""
+    tx.run(HASTEN, webhook_id=webhook_id, now=now)
 
 
 def add_attempt(tx: Tx, made: WebhookAttempt) -> None:

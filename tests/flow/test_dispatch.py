@@ -158,6 +158,35 @@ async def test_a_receiver_that_is_down_and_comes_back_gets_everything(house: Hou
     assert sorted({call.event["id"] for call in back.calls}) == sorted(made)
 
 
+async def test_what_waits_for_hours_goes_as_soon_as_the_receiver_is_back(house: House) -> None:
+    """Seven tries have failed, so its next is due in twelve hours; then another event finds the receiver well."""
+    hook, hours = await house.hook(), 3_600_000
+    (early,) = await house.happens("early")
+    (first,) = [each.id for each in await house.deliveries(hook.id)]
+    for tries in range(7):
+        await house.record(first, REFUSED, NOON + tries * hours)
+    assert (await house.deliveries(hook.id))[0].next_at == NOON + 18 * hours
+    await house.happens("late")
+    _, second = [each.id for each in await house.deliveries(hook.id)]
+    await house.record(second, OK, NOON + 8 * hours)
+    waiting = (await house.deliveries(hook.id))[0]
+    assert (waiting.event_id, waiting.status, waiting.next_at) == (early, outbox.PENDING, NOON + 8 * hours)
+
+
+async def test_one_event_that_is_refused_keeps_its_wait_while_others_are_taken(house: House) -> None:
+    hook = await house.hook()
+    await house.happens("bad", "good")
+    bad, good = [each.id for each in await house.deliveries(hook.id)]
+    await house.record(bad, REFUSED, NOON)
+    await house.record(good, OK, NOON + 5000)
+    assert (await house.deliveries(hook.id))[0].next_at == NOON + 5000 and SLOW.schedule_s[1] == 5
+    await house.record(bad, REFUSED, NOON + 6000)
+    await house.happens("better")
+    *_, better = [each.id for each in await house.deliveries(hook.id)]
+    await house.record(better, OK, NOON + 12_000)
+    assert (await house.deliveries(hook.id))[0].next_at == NOON + 66_000
+
+
 async def test_what_was_pending_goes_out_after_a_restart(house: House) -> None:
     async with Receiver() as receiver:
         await house.hook(receiver.url)
