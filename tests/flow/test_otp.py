@@ -16,7 +16,7 @@ from mta.errors import Conflict, InvalidInput, LimitReached, NotFound, Posthouse
 from mta.lifecycle.settle import Settlement, begin, settle
 from mta.model import DeliveryStatus, Event, Lane, OtpChallenge, OtpStatus, Principal
 from mta.protocol.address import parse_address
-from mta.store import bodies, deliveries, events, otp
+from mta.store import bodies, deliveries, events
 from mta.store.secrets import Secrets
 from mta.store.sqlite import Tx
 from tests.fakes.queue import IdleQueue
