@@ -72,6 +72,7 @@ def enter(tx: Tx, principal: Principal, prepared: Prepared, settings: Settings, 
         for recipient in prepared.recipients:
             found = suppressed[recipient.address.key]
             suppression.tell_refused(tx, found, recipient.address, prepared.now, data)
+        _count(tx, principal, prepared, "suppressed", len(suppressed))
         return Entered(None, refused=tuple(suppressed.values()))
     slowed = standing.admit(tx, organization, prepared.author[1].domain, principal.test)
     used = limits.count(tx, organization, principal.test, going, prepared.now, settings.tiers, slowed)
@@ -127,7 +128,10 @@ def _store(
     bodies.add(tx, prepared.body, prepared.chunks(), prepared.now)
     messages.add(tx, made, _path(prepared))
     going = _add_deliveries(tx, made, prepared, settings, suppressed, batch)
-    _tell_accepted(tx, made, prepared, len(going), suppressed)
+    if going:
+        _tell_accepted(tx, made, prepared)
+    _count(tx, principal, prepared, "queued", len(going))
+    _count(tx, principal, prepared, "suppressed", len(suppressed))
     if prepared.options.idempotency_key is not None:
         keys.add(
             tx,
@@ -264,33 +268,32 @@ def _queued(made: Message, recipient: Recipient, prepared: Prepared, settings: S
     )
 
 
-def _tell_accepted(
-    tx: Tx, made: Message, prepared: Prepared, going: int, suppressed: Mapping[str, Suppression]
-) -> None:
-    """The message's event, and the counters that analytics and reputation read (one a recipient)."""
-    if going:
-        only = str(prepared.recipients[0].address) if len(prepared.recipients) == 1 else None
-        events.add(
+def _tell_accepted(tx: Tx, made: Message, prepared: Prepared) -> None:
+    only = str(prepared.recipients[0].address) if len(prepared.recipients) == 1 else None
+    events.add(
+        tx,
+        made.organization_id,
+        "message.scheduled" if made.status is MessageStatus.SCHEDULED else "message.queued",
+        "message",
+        made.id,
+        test=made.test,
+        message_id=made.id,
+        recipient=only,
+        data={"recipients": len(prepared.recipients)},
+        at=made.created_at,
+    )
+
+
+def _count(tx: Tx, principal: Principal, prepared: Prepared, name: str, recipients: int) -> None:
+    """The counters that analytics and reputation read."""
+    if recipients:
+        events.count(
             tx,
-            made.organization_id,
-            "message.scheduled" if made.status is MessageStatus.SCHEDULED else "message.queued",
-            "message",
-            made.id,
-            test=made.test,
-            message_id=made.id,
-            recipient=only,
-            data={"recipients": len(prepared.recipients)},
-            at=made.created_at,
+            principal.organization_id,
+            principal.test,
+            name,
+            prepared.now,
+            domain=prepared.author[1].domain,
+            template_id=prepared.options.template_id or "",
+            value=recipients,
         )
-    for name, value in (("queued", going), ("suppressed", len(suppressed))):
-        if value:
-            events.count(
-                tx,
-                made.organization_id,
-                made.test,
-                name,
-                made.created_at,
-                domain=made.domain,
-                template_id=prepared.options.template_id or "",
-                value=value,
-            )

@@ -25,6 +25,8 @@ async def test_nothing_is_queued_where_every_recipient_is_suppressed(house: Hous
     assert isinstance(error, Unprocessable) and error.code == "recipient_suppressed"
     rows = await house.database.read(lambda tx: tx.all("SELECT type, recipient, message_id FROM events ORDER BY id"))
     assert rows == [("suppression.created", "ann@example.org", None), ("message.suppressed", "Ann@example.org", None)]
+    counted = await house.database.read(lambda tx: tx.all("SELECT name, domain, value FROM counters ORDER BY domain"))
+    assert counted == [("suppressed", "", 1), ("suppressed", "example.com", 1)]
     assert (await house.database.read(sending.used, house.organization.id, False, house.now)).day == 0
 
 
