@@ -77,17 +77,18 @@ def _listeners(settings: Settings) -> Iterator[Problem]:
 
 
 def _trust(key: str, listener: Listener) -> Iterator[Problem]:
+    host = listener.address.rpartition(":")[0].strip("[]")
+    outside = _is_ip(host) and not ipaddress.ip_address(host).is_loopback
     for network in listener.trusted_networks:
         try:
-            ipaddress.ip_network(network)
+            if not ipaddress.ip_network(network).prefixlen and outside:
+                yield f"{key}.trusted_networks", f"{network} is everyone, who could send through it; name your own networks."
         except ValueError as error:
             yield f"{key}.trusted_networks", f'"{network}" is not a network ({error}); write it like "10.0.0.0/8".'
     if listener.role == "inbound" and listener.trusted_networks:
         yield f"{key}.trusted_networks", "Only a submission listener has trusted networks; leave them out."
-    if listener.role == "submission" and not listener.require_auth and not listener.trusted_networks:
-        host = listener.address.rpartition(":")[0].strip("[]")
-        if _is_ip(host) and not ipaddress.ip_address(host).is_loopback:
-            yield f"{key}.require_auth", "Everyone could send through it; name trusted_networks or listen on 127.0.0.1."
+    if listener.role == "submission" and not listener.require_auth and not listener.trusted_networks and outside:
+        yield f"{key}.require_auth", "Everyone could send through it; name trusted_networks or listen on 127.0.0.1."
 
 
 def _addresses(settings: Settings) -> Iterator[Problem]:

@@ -55,7 +55,7 @@ class SubmissionHandler:
         self._authenticator = authenticator
         self._database = database
         self._trusted = trusted
-        self._everyone = not listener.require_auth
+        self._everyone = not listener.require_auth and not listener.trusted_networks
         self._networks = _networks(listener.trusted_networks)
 
     async def authenticate(self, session: Session, username: str, password: str) -> Reply:

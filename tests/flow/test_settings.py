@@ -148,6 +148,10 @@ def test_all_mistakes_are_told_at_once_with_line_and_suggestion(tmp_path: Path) 
             ':4: listeners[0].trusted_networks: "10.0.0.1/8" is not a network',
         ),
         (
+            '[[listeners]]\nrole = "submission"\naddress = "0.0.0.0:25"\ntrusted_networks = ["0.0.0.0/0"]',
+            ":4: listeners[0].trusted_networks: 0.0.0.0/0 is everyone",
+        ),
+        (
             '[[listeners]]\nrole = "inbound"\naddress = "0.0.0.0:25"\n' * 2,
             ":6: listeners[1].address: 0.0.0.0:25 is taken by listeners[0].",
         ),

@@ -241,6 +241,7 @@ async def test_who_may_spend_no_more_is_told_to_come_back(
         ({"trusted_networks": ("127.0.0.0/8",)}, True),
         ({"require_auth": False}, True),
         ({"trusted_networks": ("10.0.0.0/8", "::1/128")}, False),
+        ({"trusted_networks": ("10.0.0.0/8",), "require_auth": False}, False),
     ],
 )
 async def test_a_trusted_network_needs_no_key(
