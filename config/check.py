@@ -82,7 +82,10 @@ def _trust(key: str, listener: Listener) -> Iterator[Problem]:
     for network in listener.trusted_networks:
         try:
             if not ipaddress.ip_network(network).prefixlen and outside:
-                yield f"{key}.trusted_networks", f"{network} is everyone, who could send through it; name your own networks."
+                yield (
+                    f"{key}.trusted_networks",
+                    f"{network} is everyone, who could send through it; name your own networks.",
+                )
         except ValueError as error:
             yield f"{key}.trusted_networks", f'"{network}" is not a network ({error}); write it like "10.0.0.0/8".'
     if listener.role == "inbound" and listener.trusted_networks:
