@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from mta.errors import PosthouseError
 from mta.lifecycle.settle import begin
-from mta.model import DeliveryStatus, Queued
+from mta.model import DeliveryStatus, Principal, Queued
 from mta.policy import senders, standing
 from mta.store import organizations
 from mta.store.sqlite import Tx
@@ -30,7 +30,7 @@ def look_at_all(tx: Tx, group: Sequence[Queued], now: int) -> list[Queued]:
 def _refusal(tx: Tx, queued: Queued) -> PosthouseError | None:
     """Why a message of this sender would not be accepted by now."""
     try:
-        senders.sending_domain(tx, queued.organization_id, queued.sender_domain)
+        senders.sending_domain(tx, Principal(queued.organization_id), queued.sender_domain)
         organization = organizations.by_id(tx, queued.organization_id)
         if organization is not None:
             standing.admit(tx, organization, queued.sender_domain, queued.test)
