@@ -180,9 +180,8 @@ def is_bounce(root: Part, text: str, returns: bool) -> bool:
 
 
 def is_forwarded(root: Part) -> bool:
-    """A person passes a report on, whose parts some mail programs attach one by one."""
-    conversation = _CONVERSATION.match(root.header("subject"))
-    return bool(conversation) and root.content_type != "multipart/report" and not from_daemon(root)
+    """A person passes a report on, whose parts some mail programs attach one by one; or a robot asks us something."""
+    return bool(_CONVERSATION.match(root.header("subject"))) and not from_daemon(root)
 
 
 def from_daemon(root: Part) -> bool:

@@ -342,6 +342,11 @@ MESSAGES = {
     "the attachments of a forwarded report": DSN.replace(DAEMON, PERSON)
     .replace("Subject: Undelivered", "Subject: Fwd: Undelivered")
     .replace("multipart/report; report-type=delivery-status;", "multipart/mixed;"),
+    "a challenge dressed as a report": report(
+        "Your message waits. Click the link to be delivered.",
+        FIELDS + "Status: 4.7.0\nDiagnostic-Code: X-Notice; sender not approved\n",
+        top="From: noreply@example.net\nReturn-Path: <noreply@example.net>\nTo: us@example.org\n",
+    ).replace("Subject: Undelivered Mail Returned to Sender", "Subject: Re: hi (action required)"),
     "a list's digest": (
         "From: Devel <devel@lists.example.org>\nReturn-Path: <devel-bounces@lists.example.org>\n"
         "List-Id: <devel.lists.example.org>\nSubject: Devel Digest: undelivered mail\n\n"
