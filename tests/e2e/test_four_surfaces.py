@@ -125,7 +125,10 @@ class Hook:
         assert status in (200, 201), answer
 
 
-HOOKS = {"stackshift": Hook("/v1/mail/webhooks", {"eventTypes": ["*"]}, ("mail.message.sent", 1))}
+HOOKS = {
+    "stackshift": Hook("/v1/mail/webhooks", {"eventTypes": ["*"]}, ("mail.message.sent", 1)),
+    "mailstack": Hook("/v1/webhooks", {"eventTypes": "*"}, ("email.delivered", len(RECIPIENTS))),
+}
 
 
 @dataclass(frozen=True)
