@@ -76,7 +76,12 @@ EVENTS: Final[Mapping[str, Named]] = {
 EVERYTHING: Final = "*"
 SUPPRESSED: Final = "Recipient is suppressed."  # word for word: clients compare it
 # The same input has another name inside.
-FIELDS: Final[Mapping[str, str]] = {"data": "variables", "mail_from": "mailFromSubdomain"}
+FIELDS: Final[Mapping[str, str]] = {
+    "data": "variables",
+    "mail_from": "mailFromSubdomain",
+    "expires_at": "expiresAt",
+    "org": "id",
+}
 
 
 def matches_of(names: Iterable[str], field: str) -> tuple[str, ...]:

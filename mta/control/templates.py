@@ -236,7 +236,7 @@ class Templates:
         template, version = await self._source_of(principal, key, version_id)
         if template.status != ACTIVE:
             raise Conflict(
-                f"Template {template.slug} is {template.status}: it cannot be sent until {_WAY_OUT[template.status]}.",
+                f"Template {key} is {template.status}: it cannot be sent until {_WAY_OUT[template.status]}.",
                 code=f"template_{template.status}",
             )
         if subject is None and not version.subject:
@@ -247,7 +247,7 @@ class Templates:
             )
         source = _source(version) if subject is None else replace(_source(version), subject=subject)
         mail = await self._rendered(source, data, version.defaults.variables)
-        return Ready(template, version, _whole(mail, f"template {template.slug}"))
+        return Ready(template, version, _whole(mail, f"template {key}"))
 
     async def fill(self, source: Source, data: Mapping[str, Any]) -> Rendered:
         """Words that are no template's, with their `{{ variables }}`; to be sent. Raises as `render`, or InvalidInput."""

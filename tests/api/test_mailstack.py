@@ -318,7 +318,7 @@ async def test_a_template_is_a_draft_until_it_is_published(house: House) -> None
         assert (await client.get(f"/v1/templates/{id}")).status_code == 404
     shown = ("status", "version", "publishedVersion")
     assert [made.json()[name] for name in shown] == ["Draft", 1, None]
-    assert (draft.status_code, draft.json()["error"]) == (409, "template_draft")
+    assert (draft.status_code, draft.json()["error"]) == (409, "template_draft") and id in draft.json()["message"]
     assert [published[name] for name in shown] == ["Published", 1, 1]
     assert [changed[name] for name in shown] == ["Published", 2, 1]
     assert [more[name] for name in (*shown, "subject", "text")] == [

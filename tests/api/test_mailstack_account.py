@@ -63,7 +63,8 @@ async def test_test_keys_expiry_and_scopes(house: House) -> None:
             ({"expiresAt": "tomorrow"}, "validation_error"),
             ({"name": " "}, "validation_error"),
         ):
-            assert refusal(await client.post("/v1/api-keys", json={**later, "name": "b", **wrong})) == (400, code)
+            refused = await client.post("/v1/api-keys", json={**later, "name": "b", **wrong})
+            assert refusal(refused) == (400, code) and refused.json()["field"] == next(iter(wrong))
     async with house.client(made["fullKey"]) as narrow:
         assert (await narrow.post("/v1/api-keys", json={"name": "c", "scopes": ["keys:write"]})).json()["key"]["isTest"]
         more = {"name": "d", "scopes": ["emails:send"]}
