@@ -73,7 +73,7 @@ def check(records: Sequence[Tlsa], chain: Sequence[bytes], host: str, now: datet
         for record in records
         if record.usage == TRUST_ANCHOR
         for certificate in (*others, *([record.data] if (record.selector, record.matching) == (0, 0) else ()))
-        if record.matches(certificate)
+        if certificate != own and record.matches(certificate)
     ]
     if not anchors:
         raise DaneError("validation-failure", "none of its TLSA records describes the certificate that it presented")

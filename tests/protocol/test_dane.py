@@ -66,8 +66,9 @@ def test_an_authority_in_full_need_not_be_presented_and_a_hashed_one_must() -> N
 
 
 def test_a_server_is_not_its_own_authority() -> None:
-    with pytest.raises(DaneError):
-        holds(OTHER, OTHER.tlsa(2))
+    for selector, matching in ((1, 1), (0, 1), (0, 0)):
+        with pytest.raises(DaneError):
+            holds(OTHER, OTHER.tlsa(2, selector, matching))
 
 
 @pytest.mark.parametrize("presented", [[], [b""], [b"\x30\x03junk"], [b"junk", *SERVER.presented()]])
