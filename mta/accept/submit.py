@@ -45,8 +45,8 @@ class Accept:
         *,
         clock: Callable[[], int] = ids.now_ms,
     ) -> None:
-        """`offer` gets the deliveries that are due at once, after the commit; `way_out` makes unsubscribe links;
-        `clock` gives epoch milliseconds."""
+        """`offer` gets the deliveries after the commit, those whose time is to come too; `way_out` makes unsubscribe
+        links; `clock` gives epoch milliseconds."""
         self._database = database
         self._settings = settings
         self._offer = offer
@@ -71,7 +71,7 @@ class Accept:
         entered = await self._database.write(_enter, principal, prepared, self._settings, self._way_out, beside)
         if entered.accepted is None:
             raise suppression.refusal(entered.refused)
-        self._offer_due([entered])
+        self._offer_all([entered])
         return entered.accepted
 
     async def _goes_apart(self, principal: Principal, submission: Submission) -> bool:
@@ -94,7 +94,7 @@ class Accept:
         refused = [found for each in entered for found in each.refused]
         if not accepted:
             raise suppression.refusal(refused)
-        self._offer_due(entered)
+        self._offer_all(entered)
         return replace(
             accepted[0],
             replayed=all(each.replayed for each in accepted),
@@ -127,7 +127,7 @@ class Accept:
         batch, entered = await self._database.write(
             enter_batch, principal, prepared, self._settings, self._way_out, self._clock(), scheduled_at, whole
         )
-        self._offer_due(entered)
+        self._offer_all(entered)
         return batch
 
     def _prepare_batch(
@@ -154,11 +154,10 @@ class Accept:
         """When a message is to go, as epoch ms. Raises InvalidInput."""
         return send_time(text, self._clock(), field)
 
-    def _offer_due(self, entered: Sequence[Entered]) -> None:
-        now = self._clock()
-        due = [delivery for each in entered for delivery in each.deliveries if delivery.next_at <= now]
-        if due:
-            self._offer(due)
+    def _offer_all(self, entered: Sequence[Entered]) -> None:
+        deliveries = [delivery for each in entered for delivery in each.deliveries]
+        if deliveries:
+            self._offer(deliveries)
 
     def check_room(self) -> None:
         """Raises StorageFull where so little disk is free that nothing new may be accepted."""

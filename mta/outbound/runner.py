@@ -7,6 +7,7 @@ crash is fetched from the store when it is due. What comes back goes to `settlin
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -82,6 +83,7 @@ class Runner:
         self._site_of: dict[str, str] = {}  # recipient domain to site, as last routed
         self._claims = Claims(settings.outbound.deliveries_in_memory)
         self._wake = asyncio.Event()
+        self._look_at = math.inf  # when the store is asked next, unless something wakes us (epoch ms)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._filler: asyncio.Task[None] | None = None
         self._draining = False
@@ -105,7 +107,8 @@ class Runner:
                 self._left(queued.recipient.domain)
             elif queued.next_at > self._clock():
                 self._claims.release([queued])
-                self.wake()
+                if queued.next_at < self._look_at:
+                    self.wake()
             else:
                 self._dispatch(queued)
 
@@ -323,6 +326,7 @@ class Runner:
     async def _fill_forever(self) -> None:
         while True:
             self._wake.clear()
+            self._look_at = math.inf  # what comes now may be too late for this look
             wait_ms = LOOK_AGAIN_MS
             backing_off, before = self._back_offs(), self._clock()
             try:
@@ -339,6 +343,7 @@ class Runner:
             except Exception:
                 log.exception("filling the queue failed")
                 wait_ms = 1000
+            self._look_at = self._clock() + wait_ms
             try:
                 await asyncio.wait_for(self._wake.wait(), wait_ms / 1000)
                 await asyncio.sleep(FILL_EVERY_S)

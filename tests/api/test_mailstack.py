@@ -56,7 +56,7 @@ async def test_every_field_arrives(house: House) -> None:
         (listed,) = (await client.get("/v1/emails")).json()
         detail = (await client.get(f"/v1/messages/{id}")).json()
         native = (await client.get(f"/v1/mail/messages/{id}")).json()["data"]
-    assert house.offered == [] and native["tags"] == {"welcome": "", "kind": "order"}
+    assert house.offered[0].next_at > house.offered[0].created_at and native["tags"] == {"welcome": "", "kind": "order"}
     assert listed == email == detail["message"]
     assert detail["htmlBody"].strip() == "<p>Hi &lt;Bob&gt;</p>" and detail["textBody"].strip() == "Hi <Bob>"
     for name in ("createdAt", "updatedAt", "providerMessageId"):

@@ -32,6 +32,18 @@ def wait_for(daemon: Daemon, key: str, id: str, type: str) -> list[str]:
     return found
 
 
+def test_scheduled_mail_goes_at_its_time(daemon: Daemon, sink: ScriptedMx) -> None:
+    """However quiet the queue is: it looks again every 30 seconds without being told."""
+    key = daemon.key()
+    at = datetime.now(UTC) + timedelta(seconds=2)
+    message = {**MAIL, "subject": "On time"}
+    status, _ = daemon.api("POST", "/v1/mail/scheduled", {"sendAt": at.isoformat(), "message": message}, key)
+    assert status == 202
+    (got,) = sink.wait_messages(1)
+    assert b"Subject: On time" in got.content
+    assert timedelta() <= datetime.now(UTC) - at < timedelta(seconds=10)
+
+
 def test_scheduled_mail_waits_for_its_time_and_survives_a_restart(daemon: Daemon, sink: ScriptedMx) -> None:
     key = daemon.key()
     at = datetime.now(UTC) + timedelta(seconds=4)
