@@ -16,7 +16,7 @@ Cents = Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class UsageQuery(Shape):
-    period: Annotated[str, Meta(pattern="^20[0-9][0-9]-(0[1-9]|1[0-2])$")] | None = None
+    period: Annotated[str, Meta(description="A month like 2026-06; left out, this one")] | None = None
 
 
 class UsageShape(Shape):

@@ -116,7 +116,8 @@ async def test_usage_is_unlimited_and_free_until_told(house: House) -> None:
         past = (await client.get("/v1/billing/usage", params={"period": "2024-02"})).json()
         assert (past["periodKey"], past["emailsSent"], past["projectedOverageCents"]) == ("2024-02", 0, None)
         for wrong in ("2024-13", "24-01", "٢٠٢٤-01"):
-            assert (await client.get("/v1/billing/usage", params={"period": wrong})).status_code == 400
+            refused = await client.get("/v1/billing/usage", params={"period": wrong})
+            assert refused.status_code == 400 and "write it like 2026-06" in refused.json()["message"]
 
 
 async def test_what_past_months_sent_is_known_from_the_hourly_counters(house: House) -> None:
