@@ -81,9 +81,15 @@ async def verify(call: Call, id: str) -> DomainShape:
     return _domain(await call.control.domains.verify(call.principal.organization_id, id))
 
 
+@routes.post("/domains/{id}/rotate", scope="domains:write")
+async def rotate(call: Call, id: str) -> DomainShape:
+    """Make new DKIM keys; they sign once their records are found. 409 `rotated_lately`."""
+    return _domain(await call.control.domains.rotate(call.principal.organization_id, id))
+
+
 @routes.delete("/domains/{id}", scope="domains:write")
 async def delete(call: Call, id: str) -> None:
-    """Stop sending from a domain; what is queued is still signed and sent."""
+    """Stop sending from a domain; what is queued is still signed and sent, what is scheduled fails."""
     await call.control.domains.delete(call.principal.organization_id, id)
 
 

@@ -287,7 +287,9 @@ def judge_dmarc(found: Sequence[str], at: str, domain: str) -> Finding:
     where = "" if at == domain else f" It is that of {at}, which holds for this domain too."
     aligned = "Our DKIM signature is aligned with it"
     aligned += (
-        '; the return path is not ("aspf=s"), which does no harm.' if tags.get("aspf") == "s" else ", and so is SPF."
+        '; the return path is not ("aspf=s"), which does no harm.'
+        if tags.get("aspf") == "s"
+        else ", and so is the return path once it is verified."
     )
     return finding(VERIFIED, f"The policy is {policy}.{where} {aligned}", found)
 

@@ -66,6 +66,23 @@ async def test_published_records_verify_and_the_domain_may_send(house: House) ->
     assert all(shown[part].endswith("Z") for part in ("createdAt", "verifiedAt", "lastCheckedAt"))
 
 
+async def test_keys_are_rotated_over_the_api(house: House) -> None:
+    made = await create(house)
+    publish(house, made)
+    await verify(house, made)
+    async with house.client() as client:
+        path = f"/v1/mail/domains/{made.domain.id}"
+        rotated = (await client.post(f"{path}/rotate")).json()["data"]
+        new = {record["name"]: record["value"] for record in rotated["records"] if record["status"] == "pending"}
+        assert new and (rotated["status"], rotated["dkimStatus"]) == ("verified", "verified")  # the old ones still sign
+        house.dns.records |= {name: {"TXT": [value]} for name, value in new.items()}
+        shown = (await client.post(f"{path}/verify")).json()["data"]
+        signing = [record["name"] for record in shown["records"] if record["purpose"] == "DKIM"]
+        assert signing and set(signing) <= new.keys() and shown["dkimStatus"] == "verified"
+        noted = await house.control.audit.page(house.organization_id)
+        assert [entry.action for entry in noted.items].count("domain.rotated") == 1
+
+
 @pytest.mark.parametrize(
     ("without", "verified", "return_path"),
     [
