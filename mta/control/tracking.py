@@ -204,10 +204,10 @@ def _change(tx: Tx, organization_id: str, stream: str | None, changes: Mapping[s
 
 
 def _hosts(tx: Tx) -> frozenset[str]:
-    """Of deleted domains too: links in mail that they sent still lead there."""
+    """Of deleted domains, and those that are switched off, too: links in mail that was sent still lead there."""
     found: list[str] = []
     after = ""
     while page := domains.everything(tx, after, DOMAINS_READ):
-        found += [domain.link_host for domain in page if domain.link_host]
+        found += [domain.own_host for domain in page if domain.own_host]
         after = page[-1].id
     return frozenset(found)

@@ -108,16 +108,15 @@ class Domain:
     settings: DomainSettings = DomainSettings()
 
     @property
+    def own_host(self) -> str:
+        """Its own host for tracked links, which the DNS has shown to lead to us; else ""."""
+        host, seen = self.settings.tracking_host, self.checks.get("tracking", {})
+        return host if seen.get("status") == "verified" and seen.get("host") == host else ""
+
+    @property
     def link_host(self) -> str:
-        """The host of its tracked links: its own where the DNS has shown that it leads to us, else "", the server's."""
-        settings = self.settings
-        seen = self.checks.get("tracking", {})
-        ours = (
-            settings.tracking_enabled
-            and seen.get("status") == "verified"
-            and seen.get("host") == settings.tracking_host
-        )
-        return settings.tracking_host if ours else ""
+        """Where new links lead: to its own host while that is switched on, else "", the server's."""
+        return self.own_host if self.settings.tracking_enabled else ""
 
 
 @dataclass(frozen=True, slots=True)

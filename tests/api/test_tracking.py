@@ -402,6 +402,11 @@ async def test_a_proxy_may_ask_which_hosts_are_ours(house: House) -> None:
         later.ahead_ms += 60_000
         for name in ("links.example.com", "Links.Example.COM."):
             assert (await visit(house, f"/t/host?domain={name}")).status_code == status
+    await house.control.domains.change(house.organization_id, domain, {"tracking_enabled": False})
+    later.ahead_ms += 60_000
+    assert (
+        await visit(house, "/t/host?domain=links.example.com")
+    ).status_code == 200  # mail that was sent has links there
     assert (await visit(house, "/t/host?domain=mail.posthouse.test")).status_code == 200
     for other in ("evil.example", "%00", "example.com"):
         assert (await visit(house, f"/t/host?domain={other}")).status_code == 404
