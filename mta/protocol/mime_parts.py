@@ -28,6 +28,8 @@ _PARAMETER = re.compile(r';\s*([^\s=;"]{1,60})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;
 _BOUNDARY_LINE = re.compile(rb"^--([^\r\n]{1,200})(?:\r?\n|\Z)", re.MULTILINE)
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,40})\?([BbQq])\?([^?\s]{0,500})\?=")
 _BETWEEN_WORDS = re.compile(r"(\?=)[ \t]+(?==\?)")
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_NO_BASE64 = bytes(set(range(256)) - set(_BASE64))
 _MESSAGE_TYPES = ("message/rfc822", "message/global")
 _UNENCODED = ("", "7bit", "8bit", "binary")
 _NO_CHARSETS = ("punycode", "idna", "unicode-escape", "raw-unicode-escape", "undefined")  # Python's own; slow or unsafe
@@ -76,7 +78,7 @@ class Part:
         encoding = self.header("content-transfer-encoding").strip().lower()
         body = self.body[:limit]
         if encoding == "base64":
-            letters = re.sub(rb"[^A-Za-z0-9+/]", b"", body)
+            letters = body.translate(None, _NO_BASE64)
             try:
                 return base64.b64decode(letters[: len(letters) // 4 * 4] + _base64_tail(letters))
             except (binascii.Error, ValueError):
