@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -11,6 +12,9 @@ from mta.accept.recipients import judge
 from mta.errors import InvalidInput
 from mta.protocol.address import Address, AddressError, parse_address
 from mta.protocol.mailboxes import Mailbox, parse_mailboxes
+
+# In a header field these fold or end it; in a request they are somebody's try to write a field of his own.
+_LINE_END: Final = re.compile("[\x00-\x08\n-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class Named(msgspec.Struct):
@@ -71,6 +75,12 @@ def unique(*lists: tuple[Mailbox, ...]) -> tuple[Address, ...]:
 def _read(given: str | Named, field: str) -> tuple[Mailbox, ...]:
     if isinstance(given, Named):
         return ((given.name or "", judge(given.email.strip(), field=f"{field}.email")),)
+    if _LINE_END.search(given.strip()):
+        raise InvalidInput(
+            f"{field}: {given[:100]!r} holds a line end or another control character.",
+            code="invalid_recipient",
+            field=field,
+        )
     found = parse_mailboxes(given)
     if found.problem or not found.mailboxes:
         raise InvalidInput(f"{field}: {found.problem or 'There is no address.'}", code="invalid_recipient", field=field)

@@ -111,6 +111,20 @@ async def hold_no_more(client: httpx.AsyncClient, ids: list[str]) -> None:
         assert names <= OURS, json.dumps(content["headers"])
 
 
+@pytest.mark.parametrize("path", ["/v1/mail/send", "/v1/emails", "/mail/send", "/resend/emails"])
+@pytest.mark.parametrize("field", ["to", "cc", "bcc"])
+async def test_a_line_end_begins_no_list_of_recipients(house: House, path: str, field: str) -> None:
+    """`Bcc: eve@...` behind it reads like a group of addresses (RFC 5322 3.4)."""
+    async with house.client() as client:
+        for end in ("\r\n", "\n", "\r", "\x00", "\x85", "\u2028"):
+            for text in (f"x{end}Bcc: eve@evil.example", f"bob@example.org,{end}Bcc: eve@evil.example"):
+                answer = await client.post(path, json={**PLAIN, field: text})
+                assert answer.status_code in (400, 422), (text, answer.text)
+        assert house.offered == []
+        await client.post(path, json={**PLAIN, field: " Eve \U0001f469\u200d\U0001f4bb <eve@example.org>\n"})
+    assert "eve@example.org" in {str(queued.recipient) for queued in house.offered}
+
+
 @pytest.mark.parametrize("field", CODES)
 async def test_the_text_around_a_code_stays_text(house: House, field: str) -> None:
     async with house.client() as client:
