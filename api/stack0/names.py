@@ -26,6 +26,8 @@ MESSAGE_STATUS: Final[Mapping[M, str]] = {
     M.SUPPRESSED: "failed",
     M.CANCELLED: "failed",
 }
+# The same input has another name inside.
+FIELDS: Final[Mapping[str, str]] = {"data": "templateVariables"}
 # Of what was delivered: the event, and the status it makes. The first that happened holds.
 EVENTS: Final[Mapping[str, str]] = {
     "message.complained": "complained",

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from api import errors
 from api.routing import Call
+from api.stack0.names import FIELDS
 from mta.errors import Forbidden, PaymentRequired, PosthouseError
 
 Environment = Annotated[
@@ -79,7 +80,8 @@ def status_of(problem: PosthouseError) -> int:
 def error(problem: PosthouseError, status: int) -> dict[str, Any]:
     """As the documentation has it, under `error`; its clients read `code` and `message` beside that."""
     shown: dict[str, Any] = {"code": _code(problem, status), "message": problem.message}
-    issues = {"issues": [{"field": problem.field, "message": problem.message}]} if problem.field else {}
+    field = FIELDS.get(problem.field or "", problem.field)
+    issues = {"issues": [{"field": field, "message": problem.message}]} if field else {}
     return {"error": shown | issues, **shown}
 
 

@@ -106,6 +106,7 @@ async def test_an_email_of_a_template_by_id_and_by_slug(house: House) -> None:
         assert sent["subject"] == "Hi Bob"
         refused = await post(house, "/mail/send", body, 422)
         assert refused["code"] == "VALIDATION_ERROR" and "name" in refused["message"]
+        assert refused["error"]["issues"][0]["field"] == "templateVariables"
 
 
 async def test_the_sandbox_captures_and_is_apart(house: House) -> None:
