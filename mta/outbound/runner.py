@@ -1,15 +1,13 @@
 """The queue's engine: takes what was accepted or falls due to its site.
 
 A fresh message comes straight from accept (`offer`); what does not fit in memory, waits for a retry or was left by a
-crash is fetched from the store when it is due. What comes back goes to `settling`.
+crash is brought from the store by the `filler` when it is due. What comes back goes to `settling`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import random
-import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,32 +18,29 @@ from config.settings import Settings
 from mta.errors import Unavailable
 from mta.ids import now_ms
 from mta.lifecycle.settle import Settlement, recover
-from mta.model import DeliveryStatus, Lane, Queued
+from mta.model import Queued
 from mta.net.smtp import ConnectionTrouble
 from mta.outbound.capture import CaptureSession
 from mta.outbound.claims import Claims
 from mta.outbound.connector import Connector
 from mta.outbound.deliver import DeliverySession, SmtpSession, Tried, attempt, local, of_trouble, told
+from mta.outbound.filler import SITE_QUEUE, Filler
 from mta.outbound.last_look import look_at_all
 from mta.outbound.route import NoRoute, Route, Router, RouteUnknown
 from mta.outbound.settling import Settler
 from mta.outbound.sign import Signer
 from mta.outbound.site import Pace, Session, Site, SiteView
+from mta.outbound.sites import Sites
 from mta.outbound.warmup import Warmup
 from mta.protocol import simulator, verp
 from mta.protocol.address import Address
 from mta.protocol.outcome import Outcome
 from mta.protocol.verdict import Rules
-from mta.store import deliveries
 from mta.store.database import Database
 
 log = structlog.get_logger("outbound")
 
-SITE_QUEUE = 1000  # deliveries of one site in memory, at most
-DOMAINS_A_PAGE = 500
-LOOK_AGAIN_MS = 30_000  # however quiet it is, the store is asked this often
 BEGIN_AGAIN_S = 1.0
-FILL_EVERY_S = 0.02  # the store is asked at most this often, however many wake the filler
 CAPTURE = "capture"
 DAY_MS = 86_400_000
 
@@ -76,16 +71,16 @@ class Runner:
         self._clock = clock
         self._warmup = Warmup(database, settings, clock)
         connector.may_send = lambda source, site: not self._warmup.wait_ms(site, source)
-        self._settler = Settler(
-            database, settings, site_of=self._site_name, done=self._stored, jitter=jitter, clock=clock
-        )
-        self._sites: dict[str, Site] = {}
-        self._site_of: dict[str, str] = {}  # recipient domain to site, as last routed
+        self._sites = Sites()
         self._claims = Claims(settings.outbound.deliveries_in_memory)
-        self._wake = asyncio.Event()
-        self._look_at = math.inf  # when the store is asked next, unless something wakes us (epoch ms)
+        self._settler = Settler(
+            database, settings, site_of=self._sites.name_of, done=self._stored, jitter=jitter, clock=clock
+        )
+        self._filler = Filler(
+            database, self._sites, self._claims, dispatch=self._dispatch, settle=self._settler.settle, clock=clock
+        )
+        self._filling: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._filler: asyncio.Task[None] | None = None
         self._draining = False
 
     async def start(self) -> None:
@@ -94,58 +89,46 @@ class Runner:
         if interrupted:
             log.warning("deliveries were on the wire when the last process ended", deliveries=interrupted)
         await self._warmup.load()
-        self._filler = asyncio.create_task(self._fill_forever(), name="queue filler")
+        self._filling = asyncio.create_task(self._filler.run(), name="queue filler")
 
     def wake(self) -> None:
         """Something in the store may be due: look now."""
-        self._wake.set()
+        self._filler.wake()
 
     def offer(self, fresh: Iterable[Queued]) -> None:
         """Deliveries that were made durable a moment ago; what does not fit stays in the store until there is room."""
         for queued in fresh:
             if self._draining or not self._claims.take(queued):
-                self._left(queued.recipient.domain)
+                self._filler.left(queued.recipient.domain)
             elif queued.next_at > self._clock():
                 self._claims.release([queued])
-                if queued.next_at < self._look_at:
-                    self.wake()
+                self._filler.falls_due(queued.next_at)
             else:
                 self._dispatch(queued)
 
     async def drain(self, grace_s: float) -> None:
         """No new work; waits at most `grace_s` for replies, and never cuts a transaction between its dot and reply."""
         self._draining = True
-        if self._filler:
-            self._filler.cancel()
-        closing = [asyncio.ensure_future(site.close()) for site in self._sites.values()]
+        if self._filling:
+            self._filling.cancel()
+        closing = [asyncio.ensure_future(site.close()) for site in self._sites]
         if closing:
             await asyncio.wait(closing, timeout=grace_s)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=max(1.0, grace_s / 3))
 
     def sites(self) -> list[SiteView]:
-        return [site.view(self._clock()) for site in self._sites.values()]
+        return [site.view(self._clock()) for site in self._sites]
 
     def site_of(self, domain: str) -> SiteView | None:
         """The site that mail for a domain was last routed to, while it is remembered."""
-        site = self._sites.get(self._site_of.get(domain, ""))
+        site = self._sites.of(domain)
         return site.view(self._clock()) if site else None
 
     def explain(self, delivery_id: str) -> dict[str, Any]:
         """What is known in memory of a delivery, as `lines` of sentences."""
         claimed = delivery_id in self._claims
         return {"lines": ["It is in memory, on the wire or next in its site's queue."] if claimed else []}
-
-    def _left(self, domain: str) -> None:
-        """A delivery stays in the store for want of room: its site asks for it when it has some."""
-        site = self._sites.get(self._site_of.get(domain, ""))
-        if site is not None and site.queue:
-            site.more = True
-        else:
-            self.wake()
-
-    def _site_name(self, domain: str) -> str:
-        return self._site_of.get(domain, "")
 
     def _stored(self, settlement: Settlement) -> None:
         self._claims.release([settlement.queued])
@@ -197,7 +180,7 @@ class Runner:
         self._push(queued, self._site(route.site, self._pace(route), open_session))
 
     def _push(self, queued: Queued, site: Site) -> None:
-        self._site_of[queued.recipient.domain] = site.key
+        self._sites.routed(queued.recipient.domain, site)
         if self._draining or site.backed_off or len(site.queue) >= SITE_QUEUE:
             site.domains.add(queued.recipient.domain)
             site.more = True
@@ -206,9 +189,8 @@ class Runner:
             site.push(queued)
 
     def _site(self, key: str, pace: Pace, open_session: Callable[[], Awaitable[Session]]) -> Site:
-        site = self._sites.get(key)
-        if site is None:
-            site = self._sites[key] = Site(
+        return self._sites.named(key) or self._sites.add(
+            Site(
                 key,
                 pace,
                 open_session=open_session,
@@ -219,7 +201,7 @@ class Runner:
                 hungry=self.wake,
                 wait_s=lambda session: self._warmup.wait_ms(key, _source_of(session)) / 1000,
             )
-        return site
+        )
 
     def _pace(self, route: Route | None) -> Pace:
         settings = self._settings.outbound
@@ -254,7 +236,7 @@ class Runner:
         """One try at each, settled. False: the site is in trouble."""
         if (source := _source_of(session)) is not None:
             for queued in group:
-                self._warmup.count(self._site_name(queued.recipient.domain), source)
+                self._warmup.count(self._sites.name_of(queued.recipient.domain), source)
         group, good, jitter = await self._begin(group), True, self._settler.jitter()
         while group:
             surplus: list[Queued] = []
@@ -322,86 +304,6 @@ class Runner:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("queue task failed", exc_info=error)
-
-    async def _fill_forever(self) -> None:
-        while True:
-            self._wake.clear()
-            self._look_at = math.inf  # what comes now may be too late for this look
-            wait_ms = LOOK_AGAIN_MS
-            backing_off, before = self._back_offs(), self._clock()
-            try:
-                await self._fill()
-                due = await self._database.read(deliveries.next_due, before)  # also what fell due meanwhile
-                if due is not None:
-                    wait_ms = min(wait_ms, max(50, due - self._clock()))
-                # Those that ended meanwhile too: their mail was passed over
-                for until in [*backing_off, *self._back_offs()]:
-                    wait_ms = min(wait_ms, max(50, int((until - time.monotonic()) * 1000)))
-            except Unavailable as error:
-                log.error("the queue cannot be read", error=error.message)
-                wait_ms = 1000
-            except Exception:
-                log.exception("filling the queue failed")
-                wait_ms = 1000
-            self._look_at = self._clock() + wait_ms
-            try:
-                await asyncio.wait_for(self._wake.wait(), wait_ms / 1000)
-                await asyncio.sleep(FILL_EVERY_S)
-            except TimeoutError:
-                pass
-
-    def _back_offs(self) -> list[float]:
-        """When the sites that back off are to be probed (monotonic seconds)."""
-        return [site.backoff_until for site in self._sites.values() if site.backed_off]
-
-    async def _fill(self) -> None:
-        """Every domain with due mail, each as far as its site has room; sites that back off are passed over."""
-        await self._expire()
-        for site in [site for site in self._sites.values() if site.quiet]:
-            del self._sites[site.key]
-            for domain in site.domains:
-                self._site_of.pop(domain, None)
-        after = ""
-        while domains := await self._database.read(deliveries.pending_domains, after, DOMAINS_A_PAGE):
-            for domain in domains:
-                room = self._room(domain)
-                if room:
-                    await self._fill_domain(domain, room)
-            after = domains[-1]
-
-    def _room(self, domain: str) -> int:
-        site = self._sites.get(self._site_of.get(domain, ""))
-        free = self._claims.free
-        if site is None:
-            return min(free, SITE_QUEUE)
-        if site.backed_off or len(site.queue) > SITE_QUEUE // 2:
-            return 0
-        return min(free, SITE_QUEUE - len(site.queue))
-
-    async def _fill_domain(self, domain: str, room: int) -> None:
-        for lane in Lane:
-            # Those that are claimed already are still pending in the store until they are begun: look past them
-            limit = room + self._claims.of(domain)
-            found = await self._database.read(deliveries.due, domain, lane, self._clock(), limit)
-            for queued in found:
-                if room and self._claims.take(queued):
-                    room -= 1
-                    self._dispatch(queued)
-            if not room:
-                self._left(domain)
-                return
-
-    async def _expire(self) -> None:
-        """What waited too long for a site that never came back: given up, with its event."""
-        now = self._clock()
-        expired: Sequence[Queued] = await self._database.read(deliveries.expired, now, SITE_QUEUE)
-        for queued in expired:
-            if self._claims.take(queued):
-                view = self.site_of(queued.recipient.domain)
-                text = (view and view.trouble) or "No try succeeded before the message expired."
-                self._settler.settle(
-                    Settlement(queued, DeliveryStatus.FAILED, now, enhanced="4.4.7", reply=text, reason="expired")
-                )
 
 
 def _source_of(session: Session | None) -> str | None:

@@ -266,7 +266,7 @@ async def test_a_site_that_stays_down_is_probed_ever_less_often(world: Make) -> 
         message = await here.accept("bob@example.net")
         async with asyncio.timeout(20):
             while len(mx.messages) == 0:
-                waits += [site.backoff_s for site in here.runner._sites.values()]
+                waits += [site.backoff_s for site in here.runner._sites]
                 await asyncio.sleep(0.02)
         await here.settled(message, "delivered")
         assert {1, 2} <= set(waits)
