@@ -15,7 +15,7 @@ MAX_REPORT = 64 * 1024  # characters: the report itself is short, what follows i
 MAX_RECIPIENTS = 200
 MAX_REASON = 2000
 
-_LOCAL = r"[^\s<>()\[\]\"',:;@|\\]{1,64}"
+_LOCAL = r"[^\s<>()\[\]\"',:;@|\\：；，、。（）「」【】《》]{1,64}"
 _ALPHANUMERIC = r"[^\x00-/:-@\[-`{-\x7f]"  # letters of any script: said by what it excludes, which compiles faster
 _DOMAIN = rf"{_ALPHANUMERIC}(?:[^\x00-,/:-@\[-^`{{-\x7f]{{0,253}}{_ALPHANUMERIC})?"
 _ADDRESS = rf"{_LOCAL}@{_DOMAIN}"

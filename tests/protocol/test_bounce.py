@@ -175,6 +175,10 @@ PLAIN = {
         "Ihre Nachricht konnte nicht zugestellt werden.\n\n<lost@example.net>\nDas Postfach des Empfängers ist voll.\n",
         ("lost@example.net", None, "soft", "mailbox_full", "failed"),
     ),
+    "an address after a wide colon": (
+        "抱歉，您的邮件被退回来了\n收件人邮件地址：lost@example.net\n退信原因：收件人邮箱不存在。\n",
+        ("lost@example.net", None, "hard", "unknown_user", "failed"),
+    ),
     "the fields of a report in plain text": (
         "An error occurred.\n  Final-Recipient: rfc822; lost@example.net\n  Action: failed\n  Status: 5.2.2\n",
         ("lost@example.net", "5.2.2", "soft", "mailbox_full", "failed"),
