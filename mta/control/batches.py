@@ -47,7 +47,7 @@ class Batches:
 
 def _owned(tx: Tx, principal: Principal, id: str) -> Batch:
     found = batches.by_id(tx, id)
-    if found is None or (found.organization_id, found.test) != (principal.organization_id, principal.test):
+    if found is None or not principal.sees(found):
         raise NotFound(f"There is no batch {id}.")
     return found
 

@@ -104,8 +104,7 @@ def _report(tx: Tx, principal: Principal, address: Address, report: Report, now:
 
 def _delivery(tx: Tx, principal: Principal, address: Address, message_id: str) -> Queued:
     message = messages.by_id(tx, message_id)
-    scope = (principal.organization_id, principal.test)
-    if message is None or (message.organization_id, message.test) != scope:
+    if message is None or not principal.sees(message):
         raise NotFound(f"There is no message {message_id}.")
     for delivery in deliveries.by_message(tx, message_id):
         queued = deliveries.of_any_status(tx, delivery.id)

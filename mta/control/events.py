@@ -64,7 +64,7 @@ class Events:
     async def get(self, principal: Principal, id: str) -> Event:
         """Raises NotFound."""
         found = await self._database.read(events.by_id, id)
-        if found is None or (found.organization_id, found.test) != (principal.organization_id, principal.test):
+        if found is None or not principal.sees(found):
             raise NotFound(f"There is no event {id}.")
         return found
 

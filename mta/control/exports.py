@@ -70,7 +70,7 @@ class Exports:
     async def get(self, principal: Principal, id: str) -> Export:
         """Raises NotFound."""
         found = await self._database.read(exports.by_id, id)
-        if found is None or (found.organization_id, found.test) != (principal.organization_id, principal.test):
+        if found is None or not principal.sees(found):
             raise NotFound(f"There is no export {id}.")
         return found
 

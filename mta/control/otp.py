@@ -254,7 +254,7 @@ class Otp:
 
 def _owned(tx: Tx, principal: Principal, id: str) -> OtpChallenge:
     found = otp.by_id(tx, id)
-    if found is None or (found.organization_id, found.test) != (principal.organization_id, principal.test):
+    if found is None or not principal.sees(found):
         raise NotFound(f"There is no challenge {id[:100]}.")
     return found
 

@@ -136,7 +136,7 @@ def _add(
 
 def _owned(tx: Tx, principal: Principal, id: str) -> Suppression:
     found = suppressions.by_id(tx, id)
-    if found is None or (found.organization_id, found.test) != (principal.organization_id, principal.test):
+    if found is None or not principal.sees(found):
         raise _unknown(id)
     return found
 

@@ -171,8 +171,7 @@ class Tracking:
 
         def read(tx: Tx) -> MessageEngagement:
             message = messages.by_id(tx, message_id)
-            owner = (principal.organization_id, principal.test)
-            if message is None or (message.organization_id, message.test) != owner:
+            if message is None or not principal.sees(message):
                 raise NotFound(f"There is no message {message_id}.")
             found = {each.delivery_id: each for each in engagements.by_message(tx, message_id)}
             none = Engagement("", message_id, message.organization_id)

@@ -340,7 +340,7 @@ def _note(tx: Tx, webhook: Webhook, what: str, **details: str) -> None:
 
 def _owned(tx: Tx, principal: Principal, id: str) -> Webhook:
     found = webhooks.by_id(tx, id)
-    if found is None or (found.organization_id, found.test) != (principal.organization_id, principal.test):
+    if found is None or not principal.sees(found):
         raise NotFound(f"There is no webhook {id}.")
     return found
 
@@ -348,18 +348,14 @@ def _owned(tx: Tx, principal: Principal, id: str) -> Webhook:
 def _owned_delivery(tx: Tx, principal: Principal, id: str) -> tuple[WebhookDelivery, Webhook]:
     found = outbox.by_id(tx, id)
     webhook = webhooks.by_id(tx, found.webhook_id) if found else None
-    if (
-        found is None
-        or webhook is None
-        or (webhook.organization_id, webhook.test) != (principal.organization_id, principal.test)
-    ):
+    if found is None or webhook is None or not principal.sees(webhook):
         raise NotFound(f"There is no webhook delivery {id}.")
     return found, webhook
 
 
 def _owned_event(tx: Tx, principal: Principal, id: str) -> Event:
     found = events.by_id(tx, id)
-    if found is None or (found.organization_id, found.test) != (principal.organization_id, principal.test):
+    if found is None or not principal.sees(found):
         raise NotFound(f"There is no event {id}.", field="eventIds")
     return found
 

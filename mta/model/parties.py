@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from mta.model.mail import Message
 
 ADMIN: Final = "admin"  # the scope of a key that acts for whoever runs the server
+
+
+class Owned(Protocol):
+    """Whatever belongs to an organization and is of test keys or of live ones."""
+
+    @property
+    def organization_id(self) -> str: ...
+
+    @property
+    def test(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +41,12 @@ class Principal:
     def sends_for(self, domain: str) -> bool:
         return self.domain in ("", domain)
 
+    def sees(self, thing: Owned) -> bool:
+        """What its organization has: a test key the tests' things, any other the live ones."""
+        return (thing.organization_id, thing.test) == (self.organization_id, self.test)
+
     def owns(self, message: Message) -> bool:
-        own = (message.organization_id, message.test) == (self.organization_id, self.test)
-        return own and self.sends_for(message.domain)
+        return self.sees(message) and self.sends_for(message.domain)
 
 
 @dataclass(frozen=True, slots=True)

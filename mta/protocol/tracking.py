@@ -10,8 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import codecs
-import hashlib
-import hmac
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
@@ -22,6 +20,7 @@ from urllib.parse import quote
 from mta.protocol.headers import HeaderError, parse
 from mta.protocol.html import Tag, attribute_value, tokens
 from mta.protocol.mime_parts import Part, decode_bytes, parse_parts
+from mta.protocol.token import seal, unseal
 from mta.protocol.verp import delivery_of, number_of
 
 KEY: Final = "tracking"  # label of the key that is derived for these tokens
@@ -32,8 +31,7 @@ MAX_HTML: Final = 1024 * 1024  # bytes of one part, decoded
 MAX_DESTINATION: Final = 1400
 MAX_TOKEN: Final = 2048  # characters; a longer text is not looked at
 
-_HASH_BYTES: Final = 16
-_PERSON: Final = b"posthouse-track"  # keeps these hashes apart from others made with the same key
+_KIND: Final = b"posthouse-track"
 _WEB = re.compile(r"https?://[^/?#\\]", re.IGNORECASE)
 _STRIPPED: Final = "".join(map(chr, range(33)))  # what browsers take off both ends of a link
 _DROPPED = re.compile(r"[\t\r\n]")  # and anywhere in it (URL standard §4.4)
@@ -64,30 +62,15 @@ class Hit:
 
 def encode(hit: Hit, key: bytes) -> str:
     """URL-safe letters; the same hit gives the same token. `key` has 16 to 64 octets."""
-    payload = number_of(hit.delivery_id).to_bytes(16, "big") + hit.url.encode()
-    return _letters(_hash(payload, key) + payload)
+    return seal(number_of(hit.delivery_id).to_bytes(16, "big") + hit.url.encode(), key, _KIND)
 
 
 def decode(token: str, key: bytes) -> Hit | None:
     """None where the token is not ours."""
-    if not token.isascii() or len(token) > MAX_TOKEN:
-        return None
-    try:
-        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    mark, payload = raw[:_HASH_BYTES], raw[_HASH_BYTES:]
-    if _letters(raw) != token or len(payload) < 16 or not hmac.compare_digest(mark, _hash(payload, key)):
+    payload = unseal(token, key, _KIND) if len(token) <= MAX_TOKEN else None
+    if payload is None or len(payload) < 16:
         return None
     return Hit(delivery_of(int.from_bytes(payload[:16], "big")), payload[16:].decode())
-
-
-def _letters(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=")
-
-
-def _hash(payload: bytes, key: bytes) -> bytes:
-    return hashlib.blake2b(payload, digest_size=_HASH_BYTES, key=key, person=_PERSON).digest()
 
 
 def base_url(public_url: str, host: str) -> str:
