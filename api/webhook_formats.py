@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from api.mailstack import webhooks as mailstack
+from api.resend import payloads as resend
 from api.stackshift import webhooks as stackshift
 from mta.control.webhook_call import Format
 
 FORMATS: Final[Mapping[str, Format]] = {
     "stackshift": stackshift.body,
     "mailstack": mailstack.body,
+    "resend": resend.body,
 }

@@ -13,8 +13,9 @@ from api.mailstack.shapes import Done, Listing, Shape
 from api.routing import Call, Routes
 from api.times import moment, moment_or_none
 from mta.control.dispatch import ACTIVE, DISABLED
+from mta.control.webhook_call import About
 from mta.control.webhooks import WithSecret
-from mta.model import Event, Message, Webhook, WebhookDelivery
+from mta.model import Event, Webhook, WebhookDelivery
 
 routes = Routes("webhooks")
 
@@ -75,10 +76,10 @@ class DeliveryShape(Shape):
     updated_at: str
 
 
-def body(event: Event, message: Message | None) -> Mapping[str, Any]:
+def body(event: Event, about: About) -> Mapping[str, Any]:
     """Of one recipient, or where the event has none of them all. An open or click says whether a program made it, and a
     click which link it followed."""
-    named = EVENTS.get(event.type)
+    named, message = EVENTS.get(event.type), about.message
     recipients = addresses(message.to) if message else ""
     status = MESSAGE_STATUS[message.status] if message else None
     return {

@@ -1,6 +1,6 @@
 """Resend. One file a resource; its `routes` stand in the list below."""
 
-from api.resend import api_keys, domains, emails, sending, shapes, suppressions, templates
+from api.resend import api_keys, domains, emails, sending, shapes, suppressions, templates, webhooks
 from api.routing import Surface
 
 SURFACE = Surface(
@@ -13,6 +13,7 @@ SURFACE = Surface(
         domains.routes,
         api_keys.routes,
         suppressions.routes,
+        webhooks.routes,
     ),
     present_error=shapes.error,
     error_schema=shapes.ERROR,

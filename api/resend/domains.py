@@ -111,7 +111,7 @@ async def create(call: Call, body: DomainRequest) -> DomainShape:
 async def list_(call: Call, query: Paging) -> Listed[DomainSummary]:
     """Sending domains, newest first."""
     page = await call.control.domains.page(call.principal.organization_id, query.limit, older_than(query))
-    return Listed(has_more=page.next_cursor is not None, data=[_summary(view) for view in page.items])
+    return Listed(has_more=page.next_cursor is not None, data=[summary(view) for view in page.items])
 
 
 @routes.get("/domains/{id}", scope="domains:read")
@@ -154,7 +154,7 @@ def _changes(body: DomainRequest | DomainUpdate, domain: str) -> SettingChanges:
     return changes
 
 
-def _summary(view: DomainView) -> DomainSummary:
+def summary(view: DomainView) -> DomainSummary:
     domain = view.domain
     return DomainSummary(
         id=domain.id, name=domain.name, status=_status(view), created_at=moment(domain.created_at), region=REGION
@@ -174,8 +174,12 @@ def _domain(view: DomainView) -> DomainShape:
         click_tracking=settings.track_clicks is True,
         tracking_subdomain=settings.tracking_host.removesuffix(f".{domain.name}") or None,
         tls="enforced" if settings.require_tls else "opportunistic",
-        records=[_record(record, record.check in domain.checks) for record in view.records],
+        records=records(view),
     )
+
+
+def records(view: DomainView) -> list[RecordShape]:
+    return [_record(record, record.check in view.domain.checks) for record in view.records]
 
 
 def _status(view: DomainView) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 from mta.errors import InvalidInput
@@ -25,9 +25,15 @@ EVENTS: Final[Mapping[str, tuple[str | None, str | None]]] = {
     "delivery.delivered": ("email.delivered", "delivered"),
     "delivery.delayed": ("email.delivery_delayed", "delivery_delayed"),
     "inbound.received": ("email.received", None),
+    "domain.created": ("domain.created", None),
+    "domain.verified": ("domain.updated", None),
+    "domain.failed": ("domain.updated", None),
+    "domain.updated": ("domain.updated", None),
+    "domain.deleted": ("domain.deleted", None),
     "suppression.created": ("suppression.added", None),
     "suppression.deleted": ("suppression.removed", None),
 }
+EVERYTHING: Final = "*"  # what other surfaces' webhooks may ask for
 # Of our kinds of bounces, and of their classes: what is not here is General.
 BOUNCE_TYPES: Final[Mapping[str, str]] = {"hard": "Permanent", "soft": "Transient", "unknown": "Undetermined"}
 BOUNCE_SUBTYPES: Final[Mapping[str, str]] = {
@@ -60,18 +66,23 @@ def event_name(type: str) -> str:
     return EVENTS.get(type, (None, None))[0] or type
 
 
-def known_names() -> list[str]:
-    return [*dict.fromkeys(name for name, _ in EVENTS.values() if name)]
-
-
-def event_types(name: str) -> tuple[str, ...]:
-    """Ours that go by this name. Raises InvalidInput where there are none."""
-    found = tuple(ours for ours, (shown, _) in EVENTS.items() if shown == name)
-    if not found:
+def matches_of(names: Iterable[str]) -> tuple[str, ...]:
+    """Ours that these names mean. Raises InvalidInput where one of them means none."""
+    wanted = set(names)
+    known = list(dict.fromkeys(name for name, _ in EVENTS.values() if name))
+    if unknown := sorted(wanted.difference(known)):
         raise InvalidInput(
-            f'"{name[:100]}" is no event that happens here; there are {", ".join(known_names())}.', field="events"
+            f'"{unknown[0][:100]}" is no event that happens here; there are {", ".join(known)}.', field="events"
         )
-    return found
+    return tuple(ours for ours, (name, _) in EVENTS.items() if name in wanted)
+
+
+def names_of(matches: Iterable[str]) -> list[str]:
+    """What a webhook asks for, as this surface writes it, whatever surface made it."""
+    wanted = set(matches)
+    return [
+        *dict.fromkeys(name for ours, (name, _) in EVENTS.items() if name and (ours in wanted or EVERYTHING in wanted))
+    ]
 
 
 def origin(reason: str) -> Origin:

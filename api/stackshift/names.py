@@ -38,6 +38,7 @@ EVENTS: Final[Mapping[str, tuple[str, str]]] = {
     "domain.created": ("mail.domain.created", "Domain added"),
     "domain.verified": ("mail.domain.verified", "Domain verified"),
     "domain.failed": ("mail.domain.failed", "Domain failed its check"),
+    "domain.updated": ("mail.domain.updated", "Domain changed"),
     "domain.deleted": ("mail.domain.deleted", "Domain deleted"),
     "template.created": ("mail.template.created", "Template made"),
     "template.updated": ("mail.template.updated", "Template changed"),

@@ -13,8 +13,9 @@ from api.stackshift.events import event_shape
 from api.stackshift.names import event_name, event_types
 from api.stackshift.shapes import Listed, Paging, Shape
 from api.times import moment, moment_or_none
+from mta.control.webhook_call import About
 from mta.control.webhooks import Diagnosis, WithSecret
-from mta.model import Event, Message, Webhook, WebhookAttempt, WebhookDelivery
+from mta.model import Event, Webhook, WebhookAttempt, WebhookDelivery
 
 routes = Routes("webhooks")
 EVERYTHING = "*"
@@ -128,7 +129,7 @@ class TestShape(Shape):
     advice: str
 
 
-def body(event: Event, message: Message | None) -> Mapping[str, Any]:
+def body(event: Event, about: About) -> Mapping[str, Any]:
     """What a webhook of this surface is sent: the event as /events shows it."""
     shown: Mapping[str, Any] = msgspec.to_builtins(event_shape(event))
     return shown

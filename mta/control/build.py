@@ -36,6 +36,7 @@ from mta.control.tracking import Tracking
 from mta.control.unsubscribes import Unsubscribes
 from mta.control.usage import Usage
 from mta.control.webhook_call import Caller
+from mta.control.webhook_events import WebhookEvents
 from mta.control.webhooks import Webhooks
 from mta.inbound.authenticate import Verifier
 from mta.inbound.receive import Inbound
@@ -80,6 +81,7 @@ class Control:
     exports: Exports
     resend: Resend
     webhooks: Webhooks
+    webhook_events: WebhookEvents
     tracking: Tracking
 
 
@@ -95,6 +97,7 @@ def build(
     domain_changed: Callable[[str, str], None] = lambda organization_id, name: None,
 ) -> Control:
     """`domain_changed` makes delivery look a sending domain up anew."""
+    webhooks = Webhooks(database, caller, settings.webhooks)
     return Control(
         accept=accept,
         authenticator=authenticator,
@@ -124,7 +127,8 @@ def build(
         inbound=InboundMail(database, resolver, settings, _door(database, resolver, secrets, settings)),
         exports=Exports(database, settings),
         resend=Resend(database, accept, settings),
-        webhooks=Webhooks(database, caller, settings.webhooks),
+        webhooks=webhooks,
+        webhook_events=WebhookEvents(database, caller, webhooks, settings),
         tracking=Tracking(database, secrets, settings),
     )
 

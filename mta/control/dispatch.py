@@ -18,11 +18,11 @@ import structlog
 from config.settings import Settings
 from config.settings import Webhooks as WebhookSettings
 from mta import ids
-from mta.control.webhook_call import Caller
+from mta.control.webhook_call import About, Caller, about
 from mta.errors import Unavailable
-from mta.model import Event, Message, Webhook, WebhookAttempt, WebhookDelivery
+from mta.model import Event, Webhook, WebhookAttempt, WebhookDelivery
 from mta.net.http import Answer
-from mta.store import events, messages, outbox, webhooks
+from mta.store import events, outbox, webhooks
 from mta.store.database import Database
 from mta.store.outbox import FAILED, PENDING, SUCCEEDED
 from mta.store.sqlite import Tx
@@ -47,7 +47,7 @@ class Item:
 
     delivery: WebhookDelivery
     event: Event | None
-    message: Message | None
+    about: About
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,7 @@ class Dispatcher:
         """`clock` gives epoch milliseconds, `chance` numbers from 0 to 1."""
         self._database = database
         self._caller = caller
+        self._all_settings = settings
         self._settings = settings.webhooks
         self._keep_ms = settings.retention.events_days * 86_400_000
         self._clock = clock
@@ -143,7 +144,7 @@ class Dispatcher:
     async def _serve(self, id: str) -> None:
         """Sends until nothing is due."""
         while not self._stopping:
-            plan = await self._database.read(_plan, id, self._clock())
+            plan = await self._database.read(_plan, id, self._clock(), self._all_settings)
             if not plan.items or plan.webhook is None:
                 if plan.next_at is not None:
                     self._look_again(id, plan.next_at)
@@ -179,26 +180,25 @@ class Dispatcher:
     async def _call(self, webhook: Webhook, event: Event, item: Item) -> Answer:
         """An event that we cannot put into a call is tried again later, and does not stand in the way of the others."""
         try:
-            return await self._caller.call(webhook, event, item.message, item.delivery.attempts)
+            return await self._caller.call(webhook, event, item.about, item.delivery.attempts)
         except Exception as error:
             log.error("a webhook call could not be made", webhook=webhook.id, event_id=event.id, exc_info=error)
             return Answer(None, "internal", "The call could not be made; the log of the server says why.", "", 0)
 
 
-def _plan(tx: Tx, id: str, now: int) -> Plan:
+def _plan(tx: Tx, id: str, now: int, settings: Settings) -> Plan:
     webhook = webhooks.by_id(tx, id)
     if webhook is None or webhook.status != ACTIVE:
         return Plan(None)
     if webhook.next_at > now:
         return Plan(webhook, next_at=webhook.next_at)
     found = outbox.due(tx, id, now, 1 if webhook.failures else BATCH)
-    return Plan(webhook, tuple(_item(tx, each) for each in found.deliveries), found.next_at)
+    return Plan(webhook, tuple(_item(tx, each, settings) for each in found.deliveries), found.next_at)
 
 
-def _item(tx: Tx, delivery: WebhookDelivery) -> Item:
+def _item(tx: Tx, delivery: WebhookDelivery, settings: Settings) -> Item:
     event = events.by_id(tx, delivery.event_id)
-    message = messages.by_id(tx, event.message_id) if event and event.message_id else None
-    return Item(delivery, event, message)
+    return Item(delivery, event, About() if event is None else about(tx, event, settings))
 
 
 def wait_ms(settings: WebhookSettings, tries: int, chance: float) -> int:

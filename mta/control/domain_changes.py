@@ -144,6 +144,8 @@ def change(tx: Tx, organization_id: str, id: str, changes: SettingChanges, now: 
         known = {name: found for name, found in domain.checks.items() if name not in PATH_CHECKS}
         _set_status(tx, replace(domain, checks=known), domain.status, domain.verified_at)
         domains.check_at(tx, id, now)
+    if settings != domain.settings:
+        _tell(tx, domain, "domain.updated", now)
     _note(tx, domain, "changed", **changes)
     return owned(tx, organization_id, id)
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from config.settings import Webhooks as WebhookSettings
 from mta import ids
 from mta.control.dispatch import ACTIVE, DISABLED, tell
-from mta.control.webhook_call import Caller
+from mta.control.webhook_call import About, Caller
 from mta.errors import Conflict, InvalidInput, NotFound
 from mta.model import Event, Page, Principal, Webhook, WebhookAttempt, WebhookDelivery
 from mta.net.http import Answer
@@ -132,7 +132,7 @@ class Webhooks:
 
     async def get(self, principal: Principal, id: str) -> Webhook:
         """Raises NotFound, as everything below."""
-        return await self._database.read(_owned, principal, id)
+        return await self._database.read(owned, principal, id)
 
     async def update(
         self,
@@ -150,7 +150,7 @@ class Webhooks:
             raise InvalidInput(f"A webhook is {ACTIVE} or {DISABLED}.", field="status")
 
         def change(tx: Tx) -> Webhook:
-            before, now = _owned(tx, principal, id), ids.now_ms()
+            before, now = owned(tx, principal, id), ids.now_ms()
             after = replace(
                 before,
                 url=before.url if url is None else self._checked(url),
@@ -177,7 +177,7 @@ class Webhooks:
         """With everything that was to be sent to it."""
 
         def remove(tx: Tx) -> None:
-            webhook = _owned(tx, principal, id)
+            webhook = owned(tx, principal, id)
             webhooks.delete(tx, id)
             tell(tx, webhook, "webhook.deleted", ids.now_ms(), url=webhook.url)
             _note(tx, webhook, "deleted")
@@ -191,7 +191,7 @@ class Webhooks:
         secret, now = secret_text(secrets.token_bytes(32)), ids.now_ms()
 
         def change(tx: Tx) -> Webhook:
-            before = _owned(tx, principal, id)
+            before = owned(tx, principal, id)
             after = replace(
                 before,
                 secret=self._caller.seal(id, secret),
@@ -223,7 +223,7 @@ class Webhooks:
             raise InvalidInput(f"A delivery is {', '.join(STATUSES)}.", field="status")
 
         def read(tx: Tx) -> list[WebhookDelivery]:
-            _owned(tx, principal, id)
+            owned(tx, principal, id)
             return outbox.page(tx, id, limit + 1, cursor or "~", status)
 
         found = await self._database.read(read)
@@ -262,7 +262,7 @@ class Webhooks:
         name = f"webhook-replay/{id}/{key}"
 
         def change(tx: Tx) -> list[WebhookDelivery]:
-            webhook, now = _owned(tx, principal, id), ids.now_ms()
+            webhook, now = owned(tx, principal, id), ids.now_ms()
             whose = principal.organization_id, principal.test
             after = now - OVERLAP_MS
             if key is not None and (earlier := keys.earlier(tx, *whose, name, fingerprint, after)):
@@ -283,7 +283,7 @@ class Webhooks:
         """What the last attempts say."""
 
         def read(tx: Tx) -> tuple[Webhook, list[WebhookAttempt], int]:
-            return _owned(tx, principal, id), outbox.last_attempts(tx, id, DIAGNOSED), outbox.pending(tx, id, COUNTED)
+            return owned(tx, principal, id), outbox.last_attempts(tx, id, DIAGNOSED), outbox.pending(tx, id, COUNTED)
 
         webhook, attempts, pending = await self._database.read(read)
         counted = Counter(each.cause for each in attempts if each.cause)
@@ -308,7 +308,7 @@ class Webhooks:
             data={},
             created_at=ids.now_ms(),
         )
-        answer = await self._caller.call(webhook, event, None)
+        answer = await self._caller.call(webhook, event, About())
         return answer, "The endpoint took the call." if answer.cause is None else ADVICE[answer.cause]
 
     def _checked(self, url: str) -> str:
@@ -327,7 +327,7 @@ def _add(tx: Tx, made: Webhook, now: int) -> None:
 
 
 def _reveal(tx: Tx, principal: Principal, id: str) -> Webhook:
-    webhook = _owned(tx, principal, id)
+    webhook = owned(tx, principal, id)
     _note(tx, webhook, "secret_revealed")
     return webhook
 
@@ -338,7 +338,7 @@ def _note(tx: Tx, webhook: Webhook, what: str, **details: str) -> None:
     audit.add(tx, webhook.organization_id, f"webhook.{what}", webhook.id, host=host, test=webhook.test, **details)
 
 
-def _owned(tx: Tx, principal: Principal, id: str) -> Webhook:
+def owned(tx: Tx, principal: Principal, id: str) -> Webhook:
     found = webhooks.by_id(tx, id)
     if found is None or not principal.sees(found):
         raise NotFound(f"There is no webhook {id}.")

@@ -18,6 +18,7 @@ ADD = f"""
     INSERT INTO domains ({COLUMNS})
     VALUES (:id, :organization_id, :name, :status, :trusted, :challenge, '{{}}', :now, :verified_at, NULL, :settings)"""
 BY_ID = f"SELECT {COLUMNS} FROM domains WHERE id = :id AND deleted_at IS NULL"
+BY_ID_EVER = f"SELECT {COLUMNS} FROM domains WHERE id = :id"
 BY_NAME = f"""
     SELECT {COLUMNS} FROM domains
     WHERE organization_id = :organization_id AND name = :name AND deleted_at IS NULL"""
@@ -97,6 +98,12 @@ def add(tx: Tx, made: Domain) -> None:
 
 def by_id(tx: Tx, id: str) -> Domain | None:
     row = tx.one(BY_ID, id=id)
+    return domain(row) if row else None
+
+
+def by_id_ever(tx: Tx, id: str) -> Domain | None:
+    """A deleted one too."""
+    row = tx.one(BY_ID_EVER, id=id)
     return domain(row) if row else None
 
 

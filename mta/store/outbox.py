@@ -47,6 +47,14 @@ PAGE = f"""
 PAGE_BY_STATUS = f"""
     SELECT {COLUMNS} FROM webhook_deliveries WHERE webhook_id = :webhook_id AND status = :status AND id < :before
     ORDER BY id DESC LIMIT :limit"""
+BY_EVENT = f"""
+    SELECT {COLUMNS} FROM webhook_deliveries WHERE webhook_id = :webhook_id AND event_id = :event_id
+    ORDER BY id DESC LIMIT 1"""
+EVENTS_PAGE = f"""
+    SELECT {COLUMNS} FROM webhook_deliveries AS one WHERE webhook_id = :webhook_id AND id < :before AND NOT EXISTS (
+        SELECT 1 FROM webhook_deliveries AS later
+        WHERE later.webhook_id = one.webhook_id AND later.event_id = one.event_id AND later.id > one.id)
+    ORDER BY id DESC LIMIT :limit"""
 UPDATE = """
     UPDATE webhook_deliveries SET status = :status, attempts = :attempts, next_at = :next_at, updated_at = :now
     WHERE id = :id"""
@@ -57,6 +65,9 @@ ADD_ATTEMPT = f"""
     INSERT INTO webhook_attempts ({ATTEMPT_COLUMNS})
     VALUES (:id, :delivery_id, :webhook_id, :number, :started_at, :duration_ms, :status_code, :cause, :error, :response)"""
 ATTEMPTS = f"SELECT {ATTEMPT_COLUMNS} FROM webhook_attempts WHERE delivery_id = :delivery_id ORDER BY id LIMIT 1000"
+ATTEMPTS_PAGE = f"""
+    SELECT {ATTEMPT_COLUMNS} FROM webhook_attempts WHERE delivery_id = :delivery_id AND id < :before
+    ORDER BY id DESC LIMIT :limit"""
 LAST_ATTEMPTS = f"""
     SELECT {ATTEMPT_COLUMNS} FROM webhook_attempts WHERE webhook_id = :webhook_id ORDER BY id DESC LIMIT :limit"""
 OF_WEBHOOK = "SELECT id FROM webhook_deliveries WHERE webhook_id = :webhook_id LIMIT :limit"
@@ -148,6 +159,17 @@ def page(tx: Tx, webhook_id: str, limit: int, before: str, status: str | None = 
     return [delivery(row) for row in rows]
 
 
+def by_event(tx: Tx, webhook_id: str, event_id: str) -> WebhookDelivery | None:
+    """The newest delivery of an event to a webhook."""
+    row = tx.one(BY_EVENT, webhook_id=webhook_id, event_id=event_id)
+    return delivery(row) if row else None
+
+
+def events_page(tx: Tx, webhook_id: str, limit: int, before: str) -> list[WebhookDelivery]:
+    """The newest delivery of each event, newest first."""
+    return [delivery(row) for row in tx.all(EVENTS_PAGE, webhook_id=webhook_id, before=before, limit=limit)]
+
+
 def update(tx: Tx, id: str, status: str, attempts: int, next_at: int, now: int) -> None:
     tx.run(UPDATE, id=id, status=status, attempts=attempts, next_at=next_at, now=now)
 
@@ -164,6 +186,12 @@ def add_attempt(tx: Tx, made: WebhookAttempt) -> None:
 def attempts(tx: Tx, delivery_id: str) -> list[WebhookAttempt]:
     """Oldest first."""
     return [WebhookAttempt(*row) for row in tx.all(ATTEMPTS, delivery_id=delivery_id)]
+
+
+def attempts_page(tx: Tx, delivery_id: str, limit: int, before: str) -> list[WebhookAttempt]:
+    """Newest first."""
+    rows = tx.all(ATTEMPTS_PAGE, delivery_id=delivery_id, before=before, limit=limit)
+    return [WebhookAttempt(*row) for row in rows]
 
 
 def last_attempts(tx: Tx, webhook_id: str, limit: int) -> list[WebhookAttempt]:

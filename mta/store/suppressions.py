@@ -106,7 +106,7 @@ def of_email(tx: Tx, organization_id: str, test: bool, email: str) -> list[Suppr
 
 
 def _tell(tx: Tx, about: Suppression, type: str, now: int) -> None:
-    data = {"email": about.email, "reason": about.reason, "source": about.source}
+    data = {"email": about.email, "reason": about.reason, "source": about.source, "suppressed_at": about.created_at}
     events.add(
         tx,
         about.organization_id,

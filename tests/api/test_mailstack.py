@@ -10,6 +10,7 @@ import pytest
 
 from api.mailstack.names import EVENTS, MESSAGE_STATUS, RECIPIENT_STATUS, matches_of, names_of
 from api.mailstack.webhooks import body as webhook_body
+from mta.control.webhook_call import About
 from mta.errors import PaymentRequired
 from mta.model import DeliveryStatus, Event, MessageStatus
 from mta.store import suppressions
@@ -423,7 +424,7 @@ def event(type: str, **data: Any) -> Event:
     ],
 )
 def test_what_a_webhook_is_sent(happened: Event, type: str, status: str | None, error: str | None) -> None:
-    assert webhook_body(happened, None) == {
+    assert webhook_body(happened, About()) == {
         "type": type,
         "createdAt": "1970-01-01T00:00:00.000Z",
         "data": {"id": "msg_1", "toEmail": "bob@example.org", "status": status, "errorMessage": error},
@@ -433,9 +434,9 @@ def test_what_a_webhook_is_sent(happened: Event, type: str, status: str | None, 
 def test_a_webhook_says_what_was_followed_and_whether_by_a_program() -> None:
     opened = event("message.opened", automated=True, automated_because="privacy_proxy", user_agent="Mozilla/5.0")
     data = {"id": "msg_1", "toEmail": "bob@example.org", "status": "Sent", "errorMessage": None}
-    assert webhook_body(opened, None)["data"] == {**data, "automated": True}
+    assert webhook_body(opened, About())["data"] == {**data, "automated": True}
     clicked = event("message.clicked", automated=False, url="https://x.example/")
-    assert webhook_body(clicked, None)["data"] == {**data, "automated": False, "url": "https://x.example/"}
+    assert webhook_body(clicked, About())["data"] == {**data, "automated": False, "url": "https://x.example/"}
 
 
 def test_every_event_and_status_has_its_name() -> None:

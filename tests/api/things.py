@@ -97,10 +97,12 @@ RESOURCES: dict[str, dict[str, str]] = {
         "/domains": "domain",
         "/api-keys": "key",
         "/suppressions": "suppression",
+        "/webhooks": "webhook",
     },
 }
 # What stands in a path for something else than the thing itself.
 PARTS = {
+    "event_id": "event",
     "version_id": "version",
     "attachment_id": "attachment",
     "organization_id": "organization",

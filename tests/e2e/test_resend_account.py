@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import smtplib
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 import resend
 from resend.exceptions import InvalidApiKeyError, ResendError
+from standardwebhooks import Webhook
 
 from tests.e2e.daemon import Daemon
 from tests.e2e.test_webhooks import ALLOW
 from tests.fakes.mx import ScriptedMx
+from tests.fakes.receiver import Called, Receiver
 
 MAIL: Any = {"from": "Shop <orders@example.org>", "to": "bob@example.net", "subject": "Hello", "text": "Hi"}
 
@@ -36,11 +39,16 @@ def server(tmp_path_factory: pytest.TempPathFactory, mx: ScriptedMx) -> Iterator
     daemon.close()
 
 
+@pytest.fixture(scope="module")
+def key(server: Daemon) -> str:
+    return server.key()
+
+
 @pytest.fixture
-def account(server: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
-    """An organization of its own would lack the domains: what one test makes, the next one has to bear."""
+def account(server: Daemon, key: str, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    """The client, pointed at the daemon. What one test makes, the next one has to bear."""
     monkeypatch.setattr(resend, "api_url", f"http://127.0.0.1:{server.http}/resend")
-    monkeypatch.setattr(resend, "api_key", server.key())
+    monkeypatch.setattr(resend, "api_key", key)
     return server
 
 
@@ -179,3 +187,139 @@ def test_many_suppressions(account: Daemon) -> None:
     gone = resend.Suppressions.Batch.remove({"ids": [*ids, "sup_none"]})
     assert [each["id"] for each in gone["data"]] == [ids[0]]
     assert resend.Suppressions.Batch.remove({"ids": ids})["data"] == []
+
+
+def verified(call: Called, secret: str) -> Any:
+    """The payload, once Resend's client and Standard Webhooks have accepted it, and neither of them another secret's."""
+    sent = {name.lower(): value for name, value in call.headers.items()}
+    headers: Any = {name: sent[f"svix-{name}"] for name in ("id", "timestamp", "signature")}
+    payload = call.body.decode()
+    for wrong in ("whsec_" + "A" * 44, secret[:-5] + "AAAA="):
+        with pytest.raises(ValueError, match="no matching signature"):
+            resend.Webhooks.verify({"payload": payload, "headers": headers, "webhook_secret": wrong})
+    with pytest.raises(ValueError, match="no matching signature"):
+        resend.Webhooks.verify({"payload": f"{payload} ", "headers": headers, "webhook_secret": secret})
+    assert Webhook(secret).verify(call.body, sent) == call.event
+    return resend.Webhooks.verify({"payload": payload, "headers": headers, "webhook_secret": secret})
+
+
+async def test_a_webhook(account: Daemon) -> None:
+    wanted: Any = ["email.sent", "email.delivered", "email.bounced", "email.suppressed", "suppression.added"]
+    async with Receiver() as receiver:
+        made = await asyncio.to_thread(resend.Webhooks.create, {"endpoint": receiver.url, "events": wanted})
+        assert made["object"] == "webhook" and made["signing_secret"].startswith("whsec_")
+        tagged = {**MAIL, "to": ["gone@example.net"], "tags": [{"name": "order", "value": "17"}]}
+        id = (await asyncio.to_thread(resend.Emails.send, tagged))["id"]
+        calls = {call.event["type"]: verified(call, made["signing_secret"]) for call in await receiver.wait(3)}
+        assert set(calls) == {"email.sent", "email.bounced", "suppression.added"}
+        bounced = calls["email.bounced"]
+        assert set(bounced) == {"type", "created_at", "data"}
+        message_id, created_at = bounced["data"].pop("message_id"), bounced["data"].pop("created_at")
+        assert message_id.startswith("<") and created_at <= bounced["created_at"]
+        assert bounced["data"] == {
+            "email_id": id,
+            "from": "Shop <orders@example.org>",
+            "to": ["gone@example.net"],
+            "subject": "Hello",
+            "tags": {"order": "17"},
+            "bounce": {
+                "type": "Permanent",
+                "subType": "NoEmail",
+                "message": "No such user",
+                "diagnosticCode": "smtp; 550 5.1.1 No such user",
+            },
+        }
+        (suppressed,) = (await asyncio.to_thread(resend.Suppressions.list, {"origin": "bounce"}))["data"]
+        assert calls["suppression.added"]["data"] == suppressed and suppressed["source_id"] == id
+        await asyncio.to_thread(resend.Emails.send, tagged)
+        refused = verified((await receiver.wait(4))[3], made["signing_secret"])
+        assert refused["type"] == "email.suppressed" and refused["data"]["suppressed"]["message"].endswith(
+            "hard bounce."
+        )
+        await asyncio.to_thread(resend.Suppressions.remove, "gone@example.net")
+        await _its_events(receiver, made)
+        await _changed(receiver, made)
+
+
+async def _its_events(receiver: Receiver, made: Any) -> None:
+    """What was sent can be looked up by its svix-id, and sent again."""
+    listed = await asyncio.to_thread(resend.Webhooks.list_events, made["id"])
+    told = [call.headers["svix-id"] for call in receiver.calls]
+    assert sorted(each["id"] for each in listed["data"]) == sorted(told) and listed["has_more"] is False
+    first, second = listed["data"][:2]
+    page = await asyncio.to_thread(resend.Webhooks.list_events, made["id"], {"limit": 1, "after": first["id"]})
+    assert [each["id"] for each in page["data"]] == [second["id"]] and page["has_more"] is True
+    found = await asyncio.to_thread(resend.Webhooks.get_event, made["id"], told[0])
+    assert (found["object"], found["id"], found["type"]) == ("webhook_event", told[0], "email.sent")
+    assert found["payload"] == receiver.calls[0].event
+    receiver.answers = [503, 200]
+    count = len(receiver.calls)
+    again = await asyncio.to_thread(resend.Webhooks.replay_event, made["id"], told[0])
+    assert (again["object"], again["id"]) == ("webhook_event", told[0])
+    calls = (await receiver.wait(count + 2))[count:]
+    assert [verified(call, made["signing_secret"]) for call in calls] == [receiver.calls[0].event] * 2
+    listed = await asyncio.to_thread(resend.Webhooks.list_events, made["id"])
+    assert len(listed["data"]) == len(told)  # once, however often it was sent
+
+
+async def _changed(receiver: Receiver, made: Any) -> None:
+    shown = await asyncio.to_thread(resend.Webhooks.get, made["id"])
+    assert (shown["status"], shown["endpoint"]) == ("enabled", receiver.url)
+    assert shown["signing_secret"] == made["signing_secret"] and "email.bounced" in shown["events"]
+    change: Any = {"webhook_id": made["id"], "events": ["email.sent"], "endpoint": f"{receiver.url}/new"}
+    assert (await asyncio.to_thread(resend.Webhooks.update, change))["id"] == made["id"]
+    rotated = await asyncio.to_thread(resend.Webhooks.rotate_signing_secret, made["id"])
+    new = rotated["signing_secret"]
+    assert new != made["signing_secret"]
+    count = len(receiver.calls)
+    await asyncio.to_thread(resend.Emails.send, MAIL)
+    call = (await receiver.wait(count + 1))[count]
+    assert verified(call, new) == verified(call, made["signing_secret"])  # for a day, both are good
+    (listed,) = (await asyncio.to_thread(resend.Webhooks.list))["data"]
+    assert (listed["events"], listed["endpoint"]) == (["email.sent"], f"{receiver.url}/new")
+    assert listed["signing_secret"] is None
+    off: Any = {"webhook_id": made["id"], "status": "disabled"}
+    await asyncio.to_thread(resend.Webhooks.update, off)
+    assert (await asyncio.to_thread(resend.Webhooks.get, made["id"]))["status"] == "disabled"
+    last = (await asyncio.to_thread(resend.Webhooks.list_events, made["id"], {"limit": 1}))["data"][0]["id"]
+    with pytest.raises(ResendError) as error:
+        await asyncio.to_thread(resend.Webhooks.replay_event, made["id"], last)
+    assert error.value.code == 409 and "disabled" in error.value.message
+    await asyncio.to_thread(resend.Emails.send, MAIL)
+    gone = await asyncio.to_thread(resend.Webhooks.remove, made["id"])
+    assert (gone["object"], gone["deleted"]) == ("webhook", True)
+    assert (await asyncio.to_thread(resend.Webhooks.list))["data"] == []
+    assert len(receiver.calls) == count + 1  # what is disabled gets nothing
+
+
+async def test_attempts_and_what_is_refused(account: Daemon) -> None:
+    async with Receiver(answers=[500, 200]) as receiver:
+        hook: Any = {"endpoint": receiver.url, "events": ["domain.created", "domain.updated", "domain.deleted"]}
+        made = await asyncio.to_thread(resend.Webhooks.create, hook)
+        domain = await asyncio.to_thread(resend.Domains.create, {"name": "new.example"})
+        first, second = [verified(call, made["signing_secret"]) for call in await receiver.wait(2)]
+        assert first == second and first["type"] == "domain.created"
+        assert first["data"]["records"] == domain["records"]
+        assert first["data"]["id"] == domain["id"] and first["data"]["status"] == "not_started"
+        event = receiver.calls[0].headers["svix-id"]
+        end = time.monotonic() + 20
+        while (shown := await asyncio.to_thread(resend.Webhooks.get_event, made["id"], event))["status"] != "success":
+            assert time.monotonic() < end
+            await asyncio.sleep(0.02)
+        assert shown["next_attempt_at"] is None
+        tries = await asyncio.to_thread(resend.Webhooks.list_event_attempts, made["id"], event)
+        assert [each["http_status_code"] for each in tries["data"]] == [200, 500]
+        assert {each["response"] for each in tries["data"]} == {"thanks"}
+        one: Any = {"limit": 1, "after": tries["data"][0]["id"]}
+        rest = await asyncio.to_thread(resend.Webhooks.list_event_attempts, made["id"], event, one)
+        assert rest["data"] == tries["data"][1:] and rest["has_more"] is False
+        await asyncio.to_thread(resend.Domains.update, {"id": domain["id"], "tls": "enforced"})
+        await asyncio.to_thread(resend.Domains.remove, domain["id"])
+        told = [call.event for call in (await receiver.wait(4))[2:]]
+        assert [each["type"] for each in told] == ["domain.updated", "domain.deleted"]
+        assert {each["data"]["name"] for each in told} == {"new.example"}
+        await asyncio.to_thread(resend.Webhooks.remove, made["id"])
+    bad: Any = {"endpoint": "https://hooks.example.net/", "events": ["contact.created"]}
+    assert await asyncio.to_thread(refused, resend.Webhooks.create, bad) == (400, "validation_error")
+    assert await asyncio.to_thread(refused, resend.Webhooks.create, {**bad, "events": []}) == (400, "validation_error")
+    assert await asyncio.to_thread(refused, resend.Webhooks.get_event, made["id"], event) == (404, "not_found")

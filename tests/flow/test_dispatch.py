@@ -16,10 +16,10 @@ from config.settings import Settings
 from config.settings import Webhooks as WebhookSettings
 from mta import ids
 from mta.control.dispatch import DISABLED, LONGEST_PAUSE_MS, Dispatcher, record, wait_ms
-from mta.control.webhook_call import Caller
+from mta.control.webhook_call import About, Caller
 from mta.control.webhooks import OVERLAP_MS, Webhooks
 from mta.errors import Conflict
-from mta.model import Event, Message, Organization, Principal, Webhook, WebhookDelivery
+from mta.model import Event, Organization, Principal, Webhook, WebhookDelivery
 from mta.net.dns import Resolver
 from mta.net.http import Answer, HttpClient
 from mta.store import events, outbox, webhooks
@@ -36,11 +36,11 @@ REFUSED = Answer(500, "status", "It answered 500.", "", 1)
 GONE = Answer(410, "status", "It answered 410.", "", 1)
 
 
-def poisoned(event: Event, message: Message | None) -> dict[str, Any]:
+def poisoned(event: Event, about: About) -> dict[str, Any]:
     """A presenter with a fault."""
     if event.resource_id == "poison":
         raise KeyError("no such thing")
-    return dict(FORMATS["stackshift"](event, message))
+    return dict(FORMATS["stackshift"](event, about))
 
 
 @dataclass

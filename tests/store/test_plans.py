@@ -37,7 +37,7 @@ from mta.store.sqlite import Row, Tx
 
 LARGE = re.compile(
     r"SCAN (messages|deliveries|events|attempts|bounces|bodies|batch\w+|streams|suppressions|inbound_\w+|webhook_\w+"
-    r"|audit|api_keys|sending|otp_\w+|before|[mdebi])\b"
+    r"|audit|api_keys|sending|otp_\w+|before|one|later|[mdebi])\b"
     r"(?!.*USING (COVERING )?INDEX)"
 )
 
@@ -130,7 +130,10 @@ QUERIES: list[Callable[[Tx], Any]] = [
     lambda tx: outbox.by_replay(tx, "r"),
     lambda tx: outbox.page(tx, "w", 2, "~"),
     lambda tx: outbox.page(tx, "w", 2, "~", outbox.PENDING),
+    lambda tx: outbox.by_event(tx, "w", "e"),
+    lambda tx: outbox.events_page(tx, "w", 2, "~"),
     lambda tx: outbox.attempts(tx, "d"),
+    lambda tx: outbox.attempts_page(tx, "d", 2, "~"),
     lambda tx: outbox.last_attempts(tx, "w", 2),
     lambda tx: outbox.forget(tx, "w", 2),
     lambda tx: outbox.purge(tx, 1, 2),
