@@ -5,7 +5,7 @@ Facts come from the store; how a site does right now comes from the runner, whic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -50,6 +50,7 @@ class Queue(Protocol):
     sentences about a delivery that it holds in memory."""
 
     def wake(self) -> None: ...
+    def end_back_offs(self, domains: Iterable[str]) -> None: ...
     def sites(self) -> Sequence[SiteView]: ...
     def site_of(self, domain: str) -> SiteView | None: ...
     def explain(self, delivery_id: str) -> Mapping[str, Any]: ...
@@ -139,6 +140,7 @@ class QueueControl:
                 skipped.append(Skipped(id, "There is no delivery or message with this id."))
                 continue
             moved = await self._move(action, [delivery.id for delivery in shown.deliveries])
+            self._told(action, shown.deliveries)
             changed += len(moved)
             skipped += [
                 Skipped(delivery.id, f"It is {delivery.status}.")
@@ -156,6 +158,7 @@ class QueueControl:
         while True:
             page = await self.page(wanted, STEP, cursor)
             moved = await self._move(action, [delivery.id for delivery in page.items])
+            self._told(action, page.items)
             changed += len(moved)
             skipped += [
                 Skipped(delivery.id, f"It is {delivery.status}.") for delivery in page.items if delivery.id not in moved
@@ -175,6 +178,11 @@ class QueueControl:
     async def _move(self, action: str, delivery_ids: Sequence[str]) -> set[str]:
         reason = f"{action} by the operator" if action in ("hold", "cancel") else None
         return set(await self._database.write(settle.move, delivery_ids, ACTIONS[action], ids.now_ms(), reason))
+
+    def _told(self, action: str, found: Sequence[Delivery]) -> None:
+        """An operator who retries knows more than a site's back-off does."""
+        if action == "retry":
+            self._queue.end_back_offs({delivery.domain for delivery in found})
 
     def _matcher(self, wanted: Filter) -> Callable[[Delivery], bool]:
         if wanted.status is not None and wanted.status not in LIVE:

@@ -95,6 +95,14 @@ class Runner:
         """Something in the store may be due: look now."""
         self._filler.wake()
 
+    def end_back_offs(self, domains: Iterable[str]) -> None:
+        """The sites that mail for these domains goes to are tried now, if they were left alone."""
+        for domain in domains:
+            site = self._sites.of(domain)
+            if site is not None:
+                site.end_back_off()
+        self.wake()
+
     def offer(self, fresh: Iterable[Queued]) -> None:
         """Deliveries that were made durable a moment ago; what does not fit stays in the store until there is room."""
         for queued in fresh:

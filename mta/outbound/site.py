@@ -120,6 +120,11 @@ class Site:
         remembered = self.backoff_s > 0 and self._clock() < self.backoff_until + self._pace.backoff_max_s
         return not self._workers and not self.queue and not self.backed_off and not remembered
 
+    def end_back_off(self) -> None:
+        """It is probed now; should it still be down, it is left alone for longer than before."""
+        if self.last_trouble != WARMING_UP:
+            self.backoff_until = 0.0
+
     def view(self, now: int) -> SiteView:
         """`now` in epoch milliseconds."""
         wait_s = self.backoff_until - self._clock()

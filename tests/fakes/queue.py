@@ -1,6 +1,6 @@
 """A queue that delivers nothing, for the tests of what stands before it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mta.control.queue import SiteView
@@ -9,6 +9,9 @@ from mta.control.queue import SiteView
 class IdleQueue:
     def wake(self) -> None:
         """Nothing waits for it."""
+
+    def end_back_offs(self, domains: Iterable[str]) -> None:
+        """There are none."""
 
     def sites(self) -> Sequence[SiteView]:
         return ()

@@ -15,6 +15,7 @@ import pytest
 from config.rules import load_rules
 from config.settings import Outbound, Retry, Route, Settings, Warmup
 from mta import ids
+from mta.control.queue import QueueControl
 from mta.lifecycle.settle import move
 from mta.model import Body, DeliveryStatus, Lane, Message, MessageStatus, Organization, Queued
 from mta.net.dns import Resolver
@@ -256,6 +257,19 @@ async def test_a_back_off_ends_with_a_probe_and_everything_arrives(world: Make) 
         for message in sent:
             await here.settled(message, "delivered")
         assert len(mx.messages) == 5
+
+
+async def test_an_operator_who_retries_does_not_wait_for_a_back_off(world: Make) -> None:
+    script = {"BANNER": ["421 4.3.2 Not now", "220 hello"]}
+    async with ScriptedMx(script) as mx, world(routes=(route_to(mx),), connections_start=1) as here:
+        message = await here.accept("bob@example.net")
+        (first,) = await here.settled(message, "deferred")
+        other = await here.accept("eve@example.org")
+        control = QueueControl(here.database, here.runner)
+        assert await control.act("retry", [first.id]) == (1, [])
+        await here.settled(message, "delivered")
+        await here.settled(other, "delivered")  # of the same site
+        assert len(mx.messages) == 2
 
 
 async def test_a_site_that_stays_down_is_probed_ever_less_often(world: Make) -> None:
