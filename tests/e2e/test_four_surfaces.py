@@ -114,20 +114,28 @@ DIALECTS = {
 
 @dataclass(frozen=True)
 class Hook:
-    """How a surface is asked for a webhook of everything, and the last event of a message there, how often."""
+    """How a surface is asked for a webhook of everything, the last event of a message there, how often, and the name
+    of the URL's field."""
 
     path: str
     body: Mapping[str, Any]
     last: tuple[str, int]
+    url: str = "url"
 
     def make(self, daemon: Daemon, key: str, url: str) -> None:
-        status, answer = daemon.api("POST", self.path, {**self.body, "url": url}, key)
+        status, answer = daemon.api("POST", self.path, {**self.body, self.url: url}, key)
         assert status in (200, 201), answer
 
 
 HOOKS = {
     "stackshift": Hook("/v1/mail/webhooks", {"eventTypes": ["*"]}, ("mail.message.sent", 1)),
     "mailstack": Hook("/v1/webhooks", {"eventTypes": "*"}, ("email.delivered", len(RECIPIENTS))),
+    "resend": Hook(
+        "/resend/webhooks",
+        {"events": ["email.sent", "email.delivered", "email.bounced"]},
+        ("email.delivered", len(RECIPIENTS)),
+        "endpoint",
+    ),
 }
 
 
@@ -202,7 +210,7 @@ def same(values: Mapping[str, Any]) -> Any:
 def test_every_surface_and_format_is_compared() -> None:
     """Who adds one adds it to this file."""
     assert {surface.name for surface in app.DIALECTS} == DIALECTS.keys()
-    assert FORMATS.keys() >= HOOKS.keys()
+    assert FORMATS.keys() == HOOKS.keys()
 
 
 def test_the_mail_is_the_same(went: Went) -> None:
