@@ -32,6 +32,7 @@ _DAEMON = _any(
     r"interscan",
     r"\bbounces?@",
 )
+_ROBOT = _any(r"mailer[-_. ]?daemon@", r"mdaemon@")  # writes of nothing but delivery; a postmaster may be a person
 _SUBJECT = _any(
     r"undeliver",
     r"return(?:ed|ing) (?:mail|message)? ?(?:to )?(?:the )?sender",
@@ -52,21 +53,21 @@ _SUBJECT = _any(
     r"bounced? (?:mail|message)",
     r"loop alert",
     r"user unknown",
-    r"unzustellbar|nicht (?:\w+ )?zugestellt|nicht zustellbar",
+    r"unzustellbar|nicht (?:\w+ )?(?:zugestellt|ausgeliefert)|nicht zustellbar|zustell(?:fehler|ung .{0,20}fehlgeschlagen)",
     r"notification d.[ée]tat",
-    r"avis de non|non (?:distribué|remis)|[ée]chec de (?:la )?(?:remise|distribution|livraison)",
-    r"no (?:\w+ )?entregad|no se puede entregar|devoluci[óo]n de correo",
-    r"n[ãa]o entreg|n[ãa]o é poss[íi]vel entregar|falha na entrega",
-    r"mancata consegna|non recapitabile|non consegnat",
-    r"automatisch bericht: niet|onbestelbaar|niet bezorgd",
+    r"avis de non|non (?:distribué|délivré|remis)|[ée]chec de (?:la )?(?:remise|distribution|livraison)",
+    r"no (?:\w+ )?entregad|no se puede entregar|devoluci[óo]n de correo|error en la entrega",
+    r"n[ãa]o entreg|n[ãa]o é poss[íi]vel entregar|falha na entrega|(?:mensagem|e-?mail) devolvid",
+    r"mancat[ao] (?:consegna|recapito)|non (?:è stato )?(?:recapita|consegna)",
+    r"automatisch bericht: niet|onbestelbaar|niet (?:worden )?(?:bezorgd|afgeleverd)",
     r"inte leverera|ikke leveres|kan ikke levere|ei voitu toimittaa",
-    r"nie (?:\w+ )?dostarcz|nedoru[čc]|nem kézbesíthető|teslim edil",
-    r"не (?:\w+ )?достав|недостав",
+    r"nie (?:\w+ )?dostarcz|niedostarcz|zwrot wiadomo|nedoru[čc]|nelze doru[čc]|nem kézbesíthető|nelivrat|teslim edil",
+    r"(?:не |ошибка |не удалось )(?:\w+ )?достав|недостав|помилка достав|не доставлен",
     r"エラーメール",
     r"配信(?:でき|不能|エラー|失敗)",
     r"送信(?:でき|エラー)",
-    r"退信|退件|(?:无法|無法|未)(?:送达|送達|投递)",
-    r"메일 ?(?:전송|배달) ?실패",
+    r"退信|退件|(?:无法|無法|未)(?:送达|送達|投递)|投[递遞]失[败敗]",
+    r"메일 ?(?:전송|배달) ?실패|반송",
 )
 _WORDS = _any(
     r"(?:could|can)(?: ?not|n't) (?:be |yet be )?(?:deliver|sent|reach)",
@@ -175,7 +176,11 @@ def is_bounce(root: Part, text: str, returns: bool) -> bool:
             returns
             or (reply and no_person)
             or (said and (no_person or not answers))
-            or (told and not answers and lists_recipients(text))
+            or (
+                (told or (no_person and _ROBOT.search(root.header("from")[:500])))
+                and not answers
+                and lists_recipients(text)
+            )
         )
     if is_auto_reply(root) or any(map(root.header, _LISTS)):
         return False

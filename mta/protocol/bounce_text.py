@@ -37,7 +37,11 @@ _NAMED: tuple[tuple[re.Pattern[str], ...], ...] = (
             re.IGNORECASE,
         ),
     ),
-    (re.compile(rf"(?:^|[\s<(\"':]){_QUOTED}"),),
+    (re.compile(rf"(?:^|[\s<(\"':：]){_QUOTED}"),),
+)
+_LISTED = (
+    _NAMED[0][0],
+    re.compile(rf"^\s*(?:[*>-]+\s+)?{_QUOTED}\s*[:：]"),
 )
 _NOT_RECIPIENTS = re.compile(r"(?:mailer-?daemon|post-?master|abuse|no-?reply|support|help(?:desk)?)@", re.IGNORECASE)
 
@@ -147,8 +151,8 @@ def find_recipients(text: str, failed_header: str, strangers: frozenset[str]) ->
 
 
 def lists_recipients(text: str) -> bool:
-    """Whether an address stands on a line of its own or before its reason, as mailers write and people rarely do."""
-    return any(_named_in(line, _NAMED[0]) for line in text.split("\n"))
+    """Whether an address has a line of its own, or begins one and a colon follows, as mailers write it."""
+    return any(_named_in(line, _LISTED) for line in text.split("\n"))
 
 
 def _named_in(line: str, patterns: tuple[re.Pattern[str], ...]) -> str | None:

@@ -175,6 +175,10 @@ PLAIN = {
         "Ihre Nachricht konnte nicht zugestellt werden.\n\n<lost@example.net>\nDas Postfach des Empfängers ist voll.\n",
         ("lost@example.net", None, "soft", "mailbox_full", "failed"),
     ),
+    "a daemon lists an address, in words that nobody taught us": (
+        "<lost@example.net>: xyzzy\n",
+        ("lost@example.net", None, "soft", "other", "failed"),
+    ),
     "an address after a wide colon": (
         "抱歉，您的邮件被退回来了\n收件人邮件地址：lost@example.net\n退信原因：收件人邮箱不存在。\n",
         ("lost@example.net", None, "hard", "unknown_user", "failed"),
@@ -367,6 +371,9 @@ MESSAGES = {
     "a challenge": (
         "From: ann@example.net\nReturn-Path: <>\nSubject: Your message awaits approval\n\nYour message to ann@example.net"
         " could not be delivered yet. To confirm it, click https://example.net/x.\n550 days\n"
+    ),
+    "a daemon's statistics": (
+        f"{DAEMON}Subject: Daily statistics\n\nMessages rejected: 7\nTop recipient: ann@example.net\n"
     ),
     "a postmaster's warning": (
         f"{DAEMON}Subject: Your mailbox is almost full\n\nThe mailbox of ann@example.net has reached 95 % of its quota.\n"
