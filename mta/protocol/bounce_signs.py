@@ -172,16 +172,9 @@ def is_bounce(root: Part, text: str, returns: bool) -> bool:
     told = bool(_WORDS.search(text))
     answers = bool(_CONVERSATION.match(subject))
     if from_daemon(root):
-        return (
-            returns
-            or (reply and no_person)
-            or (said and (no_person or not answers))
-            or (
-                (told or (no_person and _ROBOT.search(root.header("from")[:500])))
-                and not answers
-                and lists_recipients(text)
-            )
-        )
+        robot = no_person and bool(_ROBOT.search(root.header("from")[:500]))
+        listed = (told or robot) and not answers and lists_recipients(text)
+        return returns or listed or (reply and no_person) or (said and (no_person or not answers))
     if is_auto_reply(root) or any(map(root.header, _LISTS)):
         return False
     if returns and said and told:
