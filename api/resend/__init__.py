@@ -1,14 +1,27 @@
 """Resend. One file a resource; its `routes` stand in the list below."""
 
-from api.resend import api_keys, domains, emails, sending, shapes, suppressions, templates, webhooks
+from api.resend import (
+    api_keys,
+    attachments,
+    domains,
+    emails,
+    receiving,
+    sending,
+    shapes,
+    suppressions,
+    templates,
+    webhooks,
+)
 from api.routing import Surface
 
 SURFACE = Surface(
     name="Resend",
-    mounts=("/resend",),
+    mounts=(shapes.MOUNT,),
     resources=(
         sending.routes,
         emails.routes,
+        receiving.routes,
+        attachments.routes,
         templates.routes,
         domains.routes,
         api_keys.routes,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from email.utils import getaddresses
 from typing import Any, Final
 
 import msgspec
 
 from api.event_data import event_data
-from api.resend import domains
+from api.resend import domains, receiving
 from api.resend.names import BOUNCE_SUBTYPES, BOUNCE_TYPES, event_name, origin
 from api.times import moment
 from mta.control.webhook_call import About
@@ -17,7 +16,6 @@ from mta.model import Event, InboundMessage, Message
 
 GENERAL: Final = "General"
 SUPPRESSED: Final = "OnAccountSuppressionList"
-DISPOSITION: Final = "attachment"
 
 
 def body(event: Event, about: About) -> Mapping[str, Any]:
@@ -120,30 +118,6 @@ def _domain(event: Event, about: About) -> Mapping[str, Any]:
 
 
 def _received(message: InboundMessage) -> Mapping[str, Any]:
-    """Who is in Bcc, the mail does not say: `received_for` are the recipients of its envelope that are of this server."""
-    return {
-        "email_id": message.id,
-        "created_at": moment(message.created_at),
-        "from": message.from_address,
-        "to": _addresses(message, "to") or list(message.recipients),
-        "cc": _addresses(message, "cc"),
-        "bcc": [],
-        "received_for": list(message.recipients),
-        "message_id": message.header_message_id,
-        "subject": message.subject,
-        "attachments": [
-            {
-                "id": each.id,
-                "filename": each.filename,
-                "content_type": each.content_type,
-                "content_disposition": DISPOSITION,
-                "content_id": None,
-            }
-            for each in message.attachments
-        ],
-    }
-
-
-def _addresses(message: InboundMessage, field: str) -> list[str]:
-    values = [value for name, value in message.headers if name.lower() == field]
-    return [address for _, address in getaddresses(values) if "@" in address]
+    """Its words are fetched by `email_id`."""
+    shown: dict[str, Any] = msgspec.to_builtins(receiving.summary(message))
+    return {"email_id": shown.pop("id"), **shown}

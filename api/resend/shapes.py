@@ -13,6 +13,7 @@ from api.errors import status_of as our_status_of
 from mta.errors import InvalidInput, PosthouseError
 
 T = TypeVar("T")
+MOUNT: Final = "/resend"
 Limit = Annotated[int, Meta(ge=1, le=100)]
 
 

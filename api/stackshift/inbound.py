@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
-from urllib.parse import quote
 
 from msgspec import field
 from starlette.responses import Response
 
+from api.files import as_file
 from api.routing import Call, Routes
 from api.stackshift.shapes import Listed, Paging, Shape
 from api.times import moment, moment_or_none
+from mta.control.inbound import header_fields
 from mta.model import InboundDomain, InboundMessage
 
 routes = Routes("inbound")
@@ -136,18 +136,14 @@ async def get_message(call: Call, id: str) -> InboundMessageShape:
 async def raw(call: Call, id: str) -> Response:
     """The message as it came, with our trace fields on top."""
     data = await call.control.inbound.raw(call.principal, id)
-    return Response(data, headers=_as_file(f"{id}.eml"), media_type="message/rfc822")
+    return as_file(data, f"{id}.eml", "message/rfc822")
 
 
 @routes.get("/inbound/messages/{id}/attachments/{attachment_id}", scope="inbound:read")
 async def download(call: Call, id: str, attachment_id: str) -> Response:
     """An attachment's bytes, always as a download: its type is the sender's word."""
     found = await call.control.inbound.attachment(call.principal, id, attachment_id)
-    return Response(found.data, headers=_as_file(found.filename or "attachment"), media_type="application/octet-stream")
-
-
-def _as_file(name: str) -> dict[str, str]:
-    return {"content-disposition": f"attachment; filename*=UTF-8''{quote(name, '')}"}
+    return as_file(found.data, found.filename or "attachment")
 
 
 def _domain(call: Call, domain: InboundDomain) -> InboundDomainShape:
@@ -184,7 +180,7 @@ def _message(message: InboundMessage) -> InboundMessageShape:
         message_id=message.header_message_id,
         text=message.text,
         html=message.html,
-        headers=_headers(message.headers),
+        headers=header_fields(message),
         attachments=[
             InboundAttachmentShape(id=each.id, filename=each.filename, content_type=each.content_type, size=each.size)
             for each in message.attachments
@@ -193,13 +189,6 @@ def _message(message: InboundMessage) -> InboundMessageShape:
         size=message.size,
         received_at=moment(message.created_at),
     )
-
-
-def _headers(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, value in fields:
-        found[name] = f"{found[name]}\n{value}" if name in found else value
-    return found
 
 
 def _authentication(found: Any) -> AuthenticationShape:

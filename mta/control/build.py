@@ -15,6 +15,7 @@ from mta.control.batches import Batches
 from mta.control.bounces import Bounces
 from mta.control.doctor import Doctor
 from mta.control.domains import Domains
+from mta.control.downloads import Downloads
 from mta.control.events import Events
 from mta.control.exports import Exports
 from mta.control.inbound import InboundMail
@@ -78,6 +79,7 @@ class Control:
     suppressions: Suppressions
     bounces: Bounces
     inbound: InboundMail
+    downloads: Downloads
     exports: Exports
     resend: Resend
     webhooks: Webhooks
@@ -98,6 +100,8 @@ def build(
 ) -> Control:
     """`domain_changed` makes delivery look a sending domain up anew."""
     webhooks = Webhooks(database, caller, settings.webhooks)
+    messages = Messages(database, queue)
+    inbound = InboundMail(database, resolver, settings, _door(database, resolver, secrets, settings))
     return Control(
         accept=accept,
         authenticator=authenticator,
@@ -106,7 +110,7 @@ def build(
         usage=Usage(database, settings),
         keys=Keys(database, authenticator),
         domains=Domains(database, resolver, secrets, settings, domain_changed),
-        messages=Messages(database, queue),
+        messages=messages,
         events=Events(database),
         queue=QueueControl(database, queue),
         templates=Templates(database),
@@ -124,7 +128,8 @@ def build(
         reputation=Reputation(database, settings),
         suppressions=Suppressions(database),
         bounces=Bounces(database),
-        inbound=InboundMail(database, resolver, settings, _door(database, resolver, secrets, settings)),
+        inbound=inbound,
+        downloads=Downloads(messages, inbound, secrets, settings.api.public_url),
         exports=Exports(database, settings),
         resend=Resend(database, accept, settings),
         webhooks=webhooks,

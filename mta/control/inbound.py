@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Final
 
 from config.settings import Settings
@@ -12,23 +11,18 @@ from mta.accept.submission import InMemory
 from mta.control.domain_settings import domain_name
 from mta.errors import Conflict, InvalidInput, NotFound
 from mta.inbound import content
+from mta.inbound.content import Download
 from mta.inbound.receive import Arrival, Inbound, Received
 from mta.model import InboundDomain, InboundMessage, Page, Principal
 from mta.net.dns import DnsError, DnsTemporary, Resolver
 from mta.protocol.address import Address, AddressError, parse_address
+from mta.protocol.mailboxes import parse_mailboxes
 from mta.store import audit, bodies, events, inbound
 from mta.store.database import Database
 from mta.store.sqlite import Tx
 
 LISTED_TEXT: Final = 10_000  # characters of each text and HTML in a list
 PREFERENCE: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Download:
-    filename: str | None
-    content_type: str
-    data: bytes
 
 
 class InboundMail:
@@ -103,15 +97,20 @@ class InboundMail:
 
     async def attachment(self, principal: Principal, id: str, attachment_id: str) -> Download:
         """One part, decoded. Raises NotFound."""
-        message = await self.message(principal, id)
-        if attachment_id not in {each.id for each in message.attachments}:
-            raise NotFound(f"Message {id} has no attachment {attachment_id}.")
-        data = await self._database.read(_raw, message)
-        found = await asyncio.to_thread(content.attachment, data, attachment_id)
+        found = await asyncio.to_thread(content.attachment, await self.raw(principal, id), attachment_id)
         if found is None:
             raise NotFound(f"Message {id} has no attachment {attachment_id}.")
-        part, decoded = found
-        return Download(content.filename(part), part.content_type, decoded)
+        return found
+
+    async def html(self, message: InboundMessage) -> str | None:
+        """Its HTML with the images that came with it in it, as long as its content is there."""
+        if message.html is None or not any(each.content_id for each in message.attachments):
+            return message.html
+        try:
+            data = await self._database.read(_raw, message)
+        except NotFound:
+            return message.html
+        return await asyncio.to_thread(content.with_images, message.html, data)
 
     async def ingest(
         self, data: bytes, sender: str | None, recipients: list[str], ip: str = "", helo: str = ""
@@ -129,6 +128,20 @@ class InboundMail:
         path = _address(sender, "from") if sender and sender != "<>" else None
         made = Arrival(path, arrival, ip or "127.0.0.1", helo or "localhost", "HTTP")
         return await self.door.receive(made, InMemory(data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")))
+
+
+def header_fields(message: InboundMessage) -> dict[str, str]:
+    """By their names in lower case; the values of one that stands several times, with line feeds between them."""
+    found: dict[str, str] = {}
+    for name, value in message.headers:
+        found[name] = f"{found[name]}\n{value}" if name in found else value
+    return found
+
+
+def addresses_in(message: InboundMessage, field: str) -> list[str]:
+    """Of a header field, without names: those that can be read."""
+    values = (value for name, value in message.headers if name == field)
+    return [str(address) for value in values for _, address in parse_mailboxes(value).mailboxes]
 
 
 def _address(text: str, field: str) -> Address:

@@ -14,9 +14,12 @@ from mta import ids
 from mta.control.content import Attached, clean, read_content
 from mta.control.queue import Queue
 from mta.errors import Conflict, NotFound
+from mta.inbound.content import Download, attachment
+from mta.inbound.content import read as read_parts
 from mta.lifecycle import settle
 from mta.lifecycle.states import PENDING
 from mta.model import (
+    AttachedFile,
     Attempt,
     Bounce,
     Delivery,
@@ -157,6 +160,24 @@ class Messages:
         """Raises NotFound also where the body was deleted, as it is some days after the end."""
         head, sent_head, chunks, size = await self._about(principal, id, _raw)
         return await asyncio.to_thread(_content, head, sent_head, chunks, size)
+
+    async def raw(self, principal: Principal, id: str) -> bytes:
+        """The whole message as it was accepted, or as it would have been sent where mail is captured. Raises as
+        `content`."""
+        head, sent_head, chunks, _ = await self._about(principal, id, _raw)
+        return (sent_head or head) + b"\r\n" + b"".join(chunks)
+
+    async def attachments(self, principal: Principal, id: str) -> tuple[AttachedFile, ...]:
+        """What is attached to it, and the images that its HTML shows. Raises as `content`."""
+        data = await self.raw(principal, id)
+        return (await asyncio.to_thread(read_parts, data)).attachments
+
+    async def attachment(self, principal: Principal, id: str, part: str) -> Download:
+        """One of these, decoded. Raises as `content`."""
+        found = await asyncio.to_thread(attachment, await self.raw(principal, id), part)
+        if found is None:
+            raise NotFound(f"Message {id} has no attachment {part}.")
+        return found
 
     async def cancel(self, principal: Principal, id: str) -> MessageView:
         """What is not on the wire goes nowhere any more. Raises Conflict where nothing could be stopped."""

@@ -47,11 +47,11 @@ from mta.model.parties import (
     Standing,
 )
 from mta.model.returns import (
+    AttachedFile,
     Bounce,
     Engagement,
     Event,
     FollowedLink,
-    InboundAttachment,
     InboundDomain,
     InboundMessage,
     Suppression,
@@ -61,6 +61,7 @@ __all__ = [
     "ADMIN",
     "ApiKey",
     "Asset",
+    "AttachedFile",
     "Attempt",
     "AuditEntry",
     "Batch",
@@ -77,7 +78,6 @@ __all__ = [
     "Event",
     "Export",
     "FollowedLink",
-    "InboundAttachment",
     "InboundDomain",
     "InboundMessage",
     "Lane",

@@ -73,13 +73,18 @@ class InboundDomain:
 
 
 @dataclass(frozen=True, slots=True)
-class InboundAttachment:
-    """A part of an inbound message; `id` is its number among the parts, `size` in bytes, decoded."""
+class AttachedFile:
+    """A part of a message that is no text of it; `id` is its number among the parts, `size` in bytes, decoded.
+
+    `content_id` is what the HTML calls it by (RFC 2392), without its brackets; `inline` is what its author asked for.
+    """
 
     id: str
     filename: str | None
     content_type: str
     size: int
+    content_id: str | None = None
+    inline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ class InboundMessage:
     text: str | None
     html: str | None
     headers: tuple[tuple[str, str], ...]
-    attachments: tuple[InboundAttachment, ...]
+    attachments: tuple[AttachedFile, ...]
     authentication: Mapping[str, Any]
     size: int
     created_at: int

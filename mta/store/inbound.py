@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 
-from mta.model import InboundAttachment, InboundDomain, InboundMessage
+from mta.model import AttachedFile, InboundDomain, InboundMessage
 from mta.store.sqlite import Row, Tx
 
 _DOMAIN = "id, organization_id, name, status, found, created_at, verified_at, last_checked_at"
@@ -90,7 +91,7 @@ def message(row: Row) -> InboundMessage:
         text=row[9],
         html=row[10],
         headers=tuple((name, value) for name, value in json.loads(row[11])),
-        attachments=tuple(InboundAttachment(*each) for each in json.loads(row[12])),
+        attachments=tuple(AttachedFile(*each) for each in json.loads(row[12])),
         authentication=json.loads(row[13]),
         size=row[14],
         created_at=row[15],
@@ -112,7 +113,7 @@ def add(tx: Tx, made: InboundMessage) -> None:
         text=made.text,
         html=made.html,
         headers=json.dumps(made.headers),
-        attachments=json.dumps([(each.id, each.filename, each.content_type, each.size) for each in made.attachments]),
+        attachments=json.dumps([dataclasses.astuple(each) for each in made.attachments]),
         authentication=json.dumps(dict(made.authentication)),
         size=made.size,
         now=made.created_at,

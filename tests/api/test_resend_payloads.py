@@ -15,7 +15,7 @@ from api.resend.payloads import EXTRAS, body
 from mta.control.suppressions import REASONS
 from mta.control.webhook_call import About
 from mta.errors import InvalidInput
-from mta.model import Event, InboundAttachment, InboundMessage, Message, Principal
+from mta.model import AttachedFile, Event, InboundMessage, Message, Principal
 from tests.api.conftest import House
 from tests.api.things import things_of
 
@@ -151,8 +151,8 @@ def test_mail_that_came_in() -> None:
         header_message_id="<1@b.example>",
         text="x",
         html=None,
-        headers=(("To", 'Help <help@in.example.com>, "Doe, Jo" <jo@c.example>'), ("CC", "cy@c.example"), ("Cc", "x")),
-        attachments=(InboundAttachment("0", "a.pdf", "application/pdf", 3),),
+        headers=(("to", 'Help <help@in.example.com>, "Doe, Jo" <jo@c.example>'), ("cc", "cy@c.example"), ("cc", "x")),
+        attachments=(AttachedFile("0", "a.pdf", "application/pdf", 3),),
         authentication={},
         size=10,
         created_at=0,
@@ -166,6 +166,7 @@ def test_mail_that_came_in() -> None:
         "to": ["help@in.example.com", "jo@c.example"],
         "cc": ["cy@c.example"],
         "bcc": [],
+        "reply_to": [],
         "received_for": ["help@in.example.com"],
         "message_id": "<1@b.example>",
         "subject": "Hi",
@@ -176,6 +177,7 @@ def test_mail_that_came_in() -> None:
                 "content_type": "application/pdf",
                 "content_disposition": "attachment",
                 "content_id": None,
+                "size": 3,
             }
         ],
     }

@@ -17,12 +17,18 @@ from mta.store.secrets import Secrets
 from tests.api.conftest import House
 
 DAY_MS = 86_400_000
+MAIL = (  # its parts: 0 the whole, 1 the text, 2 an attachment
+    b"From: a@b.example\r\nTo: Help <help@in.example.com>\r\nSubject: Where is it?\r\n"
+    b'Content-Type: multipart/mixed; boundary="="\r\n\r\n--=\r\n\r\nHi\r\n'
+    b'--=\r\nContent-Type: application/pdf\r\nContent-Disposition: attachment; filename="a.pdf"\r\n\r\nPDF\r\n--=--\r\n'
+)
 
 
 @dataclass(frozen=True)
 class Things:
-    """Ids, but for the last ones: the one attachment of the inbound message, the tokens of an unsubscribe link, a
-    pixel and a tracked link, and the return path of the message's delivery (its local part)."""
+    """Ids, but for the last ones: the one attachment of the inbound message and of the scheduled one, the tokens of a
+    link to it, an unsubscribe link, a pixel and a tracked link, and the return path of the message's delivery (its
+    local part)."""
 
     organization: str
     key: str
@@ -43,6 +49,7 @@ class Things:
     webhook_delivery: str
     empty_organization: str
     attachment: str
+    download: str
     unsubscribe_token: str
     pixel: str
     link: str
@@ -93,6 +100,7 @@ RESOURCES: dict[str, dict[str, str]] = {
     },
     "Resend": {
         "/emails": "scheduled",
+        "/emails/receiving": "inbound_message",
         "/templates": "template",
         "/domains": "domain",
         "/api-keys": "key",
@@ -108,6 +116,7 @@ PARTS = {
     "organization_id": "organization",
     "token": "unsubscribe_token",
     "pixel": "pixel",
+    "download": "download",
     "link": "link",
 }
 
@@ -124,7 +133,8 @@ async def things_of(house: House) -> Things:
         body = {"from": "ada@example.com", "to": "bob@example.org", "subject": "x", "text": "x"}
         message = (await client.post("/v1/mail/send", json=body)).json()["data"]["id"]
         at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
-        scheduled = (await client.post("/v1/mail/scheduled", json={"sendAt": at, "message": body})).json()["data"]["id"]
+        later = {"sendAt": at, "message": {**body, "attachments": [{"filename": "a.pdf", "content": "UERG"}]}}
+        scheduled = (await client.post("/v1/mail/scheduled", json=later)).json()["data"]["id"]
         items = {"from": body["from"], "messages": [body], "sendAt": at}
         batch = (await client.post("/v1/mail/batch", json=items)).json()["data"]["id"]
         asset = (await client.post("/api/v1/assets/upload", files={"file": ("a.txt", b"x")})).json()["data"]["id"]
@@ -134,8 +144,7 @@ async def things_of(house: House) -> Things:
     await house.control.exports.work()
     wanted = Wanted(parse_address("bob@example.org"), "login")
     receiving = await house.control.inbound.create(owner, "in.example.com")
-    mail = b"From: a@b.example\r\nContent-Type: application/pdf\r\n\r\nPDF"  # its only part is an attachment: 0
-    came = await house.control.inbound.ingest(mail, None, ["help@in.example.com"])
+    came = await house.control.inbound.ingest(MAIL, None, ["help@in.example.com"])
     hook = (await house.control.webhooks.create(owner, "https://hooks.example.net/", ["*"], ["*"])).webhook.id
     event = (await house.control.events.page(owner, limit=1)).items[0].id
     link = unsubscribe.Subscription(house.organization_id, False, "broadcast", "bob@example.org", message)
@@ -160,7 +169,8 @@ async def things_of(house: House) -> Things:
         webhook=hook,
         webhook_delivery=sent.id,
         empty_organization=(await house.control.organizations.create("empty")).id,
-        attachment="0",
+        attachment="2",
+        download=house.control.downloads.link(owner, came.stored[0]).token,
         return_path=verp.encode(
             house.offered[0].delivery_id, Secrets(bytes(32)).derive("verp"), ids.now_ms() // DAY_MS
         ),
