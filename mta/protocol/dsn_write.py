@@ -160,7 +160,8 @@ def _fields(report: Report, notices: Sequence[Notice], wide: bool) -> bytes:
                 _field("Will-Retry-Until", _date(notice.will_retry_until) if notice.action == "delayed" else ""),
             ]
         )
-    return "\r\n".join("".join(group) for group in groups).encode()
+    # Without SMTPUTF8 this part is 7-bit and may not be encoded (RFC 3464 §2.1), whatever a peer's reply is written in
+    return "\r\n".join("".join(group) for group in groups).encode("utf-8" if wide else "ascii", "replace")
 
 
 def _diagnostic(text: str) -> str:

@@ -227,3 +227,15 @@ def test_anything_we_write_is_read_back(address: str, diagnostic: str, mta: str)
     assert status is not None and len(status.recipients) == 1
     assert status.recipients[0].final_recipient == address.strip("<>\"'")
     assert status.recipients[0].action == "failed"
+
+
+def test_a_reply_beyond_ascii_leaves_the_report_in_7_bit() -> None:
+    """The part may not be encoded, and a server without 8BITMIME could not pass it on."""
+    notice = replace(FAILED, diagnostic="550 5.1.1 Kein Empfänger «ü»")
+    report = next(
+        part for part in parse_parts(write_dsn(REPORT, [notice], ORIGINAL)).walk() if "status" in part.content_type
+    )
+    assert report.content_type == "message/delivery-status"
+    assert b"Diagnostic-Code: smtp; 550 5.1.1 Kein Empf?nger" in report.body and report.body.isascii()
+    wide = write_dsn(REPORT, [replace(notice, address="jürgen@example.net")], ORIGINAL)
+    assert "Kein Empfänger".encode() in wide.partition(b"global-delivery-status")[2]
