@@ -25,6 +25,7 @@ log = structlog.get_logger("outbound")
 SITE_QUEUE = 1000  # deliveries of one site in memory, at most
 DOMAINS_A_PAGE = 500
 LOOK_AGAIN_MS = 30_000  # however quiet it is, the store is asked this often
+SET_BACK_MS = 60_000  # the wall clock lost so much against the monotonic one: somebody has set it
 FILL_EVERY_S = 0.02  # the store is asked at most this often, however many wake the filler
 
 
@@ -39,6 +40,7 @@ class Filler:
         *,
         dispatch: Callable[[Queued], None],
         settle: Callable[[Settlement], None],
+        longest_wait_ms: int,
         clock: Callable[[], int],
     ) -> None:
         self._database = database
@@ -46,7 +48,9 @@ class Filler:
         self._claims = claims
         self._dispatch = dispatch
         self._settle = settle
+        self._longest_wait_ms = longest_wait_ms
         self._clock = clock
+        self._clock_ahead = math.inf  # of the monotonic one, when looked at last (ms)
         self._wake = asyncio.Event()
         self._look_at = math.inf  # when the store is asked next, unless something wakes us (epoch ms)
 
@@ -73,6 +77,7 @@ class Filler:
             self._wake.clear()
             self._look_at = math.inf  # what comes now may be too late for this look
             try:
+                await self._follow_clock()
                 wait_ms = await self._fill_and_look_ahead()
             except Unavailable as error:
                 log.error("the queue cannot be read", error=error.message)
@@ -86,6 +91,16 @@ class Filler:
                 await asyncio.sleep(FILL_EVERY_S)
             except TimeoutError:
                 pass
+
+    async def _follow_clock(self) -> None:
+        """Where the wall clock was ahead and was set back, also before the start: nothing waits for the time it had."""
+        now = self._clock()
+        ahead, before = now - time.monotonic() * 1000, self._clock_ahead
+        if ahead < before - SET_BACK_MS:
+            count = await self._database.write(deliveries.bring_back, now, now + self._longest_wait_ms)
+            if count:
+                log.warning("the clock was set back: deliveries that waited for a time far ahead are due", count=count)
+        self._clock_ahead = ahead
 
     async def _fill_and_look_ahead(self) -> int:
         """Milliseconds until there is something to do again."""

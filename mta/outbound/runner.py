@@ -35,6 +35,7 @@ from mta.outbound.warmup import Warmup
 from mta.protocol import simulator, verp
 from mta.protocol.address import Address
 from mta.protocol.outcome import Outcome
+from mta.protocol.schedule import LONGEST_ASKED_MS
 from mta.protocol.verdict import Rules
 from mta.store.database import Database
 
@@ -77,7 +78,13 @@ class Runner:
             database, settings, site_of=self._sites.name_of, done=self._stored, jitter=jitter, clock=clock
         )
         self._filler = Filler(
-            database, self._sites, self._claims, dispatch=self._dispatch, settle=self._settler.settle, clock=clock
+            database,
+            self._sites,
+            self._claims,
+            dispatch=self._dispatch,
+            settle=self._settler.settle,
+            longest_wait_ms=2 * max(LONGEST_ASKED_MS, 1000 * max(settings.retry.schedule_s)),
+            clock=clock,
         )
         self._filling: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()

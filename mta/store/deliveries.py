@@ -62,6 +62,11 @@ DELAYED = f"""
 DELAY_NOTICED = "UPDATE deliveries SET delay_noticed_at = :now WHERE id = :id AND delay_noticed_at IS NULL RETURNING 1"
 EXPIRED = f"{_JOIN} WHERE d.status IN ('queued', 'deferred') AND d.expires_at <= :now LIMIT :limit"
 NEXT_DOMAIN = "SELECT min(domain) FROM deliveries WHERE status IN ('queued', 'deferred') AND domain > :after"
+# A retry, or one that was due when it was made: what is scheduled keeps its time
+BRING_BACK = """
+    UPDATE deliveries SET next_at = :now, updated_at = :now
+    WHERE status IN ('queued', 'deferred') AND next_at > :horizon AND (attempts > 0 OR next_at <= created_at)
+    RETURNING 1"""
 NEXT_DUE = "SELECT min(next_at) FROM deliveries WHERE status IN ('queued', 'deferred') AND next_at > :now"
 
 ADD_ATTEMPT = """
@@ -232,6 +237,11 @@ def live(tx: Tx, status: DeliveryStatus, after: str, limit: int) -> list[Deliver
 def live_count(tx: Tx, status: DeliveryStatus) -> int:
     row = tx.one(LIVE_COUNT, status=status.value)
     return int(row[0]) if row else 0
+
+
+def bring_back(tx: Tx, now: int, horizon: int) -> int:
+    """Makes due what waits for a time after `horizon` that only a wrong clock can have given it; returns how many."""
+    return len(tx.all(BRING_BACK, now=now, horizon=horizon))
 
 
 def next_due(tx: Tx, now: int) -> int | None:

@@ -259,6 +259,22 @@ async def test_a_back_off_ends_with_a_probe_and_everything_arrives(world: Make) 
         assert len(mx.messages) == 5
 
 
+async def test_nothing_waits_for_a_time_that_a_wrong_clock_gave_it(world: Make) -> None:
+    ten_days = 10 * DAY_MS
+    ahead = ten_days
+    async with ScriptedMx() as mx, world(routes=(route_to(mx),), clock=lambda: ids.now_ms() + ahead) as here:
+        at = ids.now_ms() + ten_days + DAY_MS
+        times = {"next_at": at, "expires_at": at + ten_days, "offer": False}
+        waiting = await here.accept("bob@example.net", created_at=at, **times)
+        scheduled = await here.accept("eve@example.net", **times)
+        here.runner.wake()
+        ahead = 0  # the clock is put right
+        here.runner.wake()
+        await here.settled(waiting, "delivered")
+        assert [found.status for found in await here.database.read(deliveries.by_message, scheduled.id)] == ["queued"]
+        assert len(mx.messages) == 1
+
+
 async def test_an_operator_who_retries_does_not_wait_for_a_back_off(world: Make) -> None:
     script = {"BANNER": ["421 4.3.2 Not now", "220 hello"]}
     async with ScriptedMx(script) as mx, world(routes=(route_to(mx),), connections_start=1) as here:

@@ -102,6 +102,7 @@ QUERIES: list[Callable[[Tx], Any]] = [
     lambda tx: deliveries.due(tx, "example.org", Lane.OTP, 1, 2),
     lambda tx: deliveries.pending_domains(tx, "", 2),
     lambda tx: deliveries.next_due(tx, 1),
+    lambda tx: deliveries.bring_back(tx, 1, 2),
     lambda tx: settle.recover(tx, 1),
     lambda tx: domains.has_mail(tx, "o", "example.org"),
     lambda tx: deliveries.expired(tx, 1, 2),
@@ -167,7 +168,7 @@ async def test_it_is_served_by_an_index(database: Database, query: Callable[[Tx]
         query(watching)
         return watching.plans
 
-    plans = await database.read(planned)
+    plans = await database.write(planned)  # some of them change what they find
     assert plans
     for plan, sql in plans:
         assert not LARGE.search(plan), (plan, sql)
