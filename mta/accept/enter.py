@@ -30,6 +30,7 @@ from mta.model import (
     Suppression,
 )
 from mta.policy import idempotency, limits, senders, standing, streams, suppression, tracking, usage
+from mta.protocol import simulator
 from mta.store import bodies, deliveries, events, messages, organizations
 from mta.store import idempotency as keys
 from mta.store.sqlite import Tx
@@ -130,7 +131,8 @@ def _store(
     going = _add_deliveries(tx, made, prepared, settings, suppressed, batch)
     if going:
         _tell_accepted(tx, made, prepared)
-    _count(tx, principal, prepared, "queued", len(going))
+    real = [each for each in going if made.test or simulator.scenario(each.recipient, settings.hostname) is None]
+    _count(tx, principal, prepared, "queued", len(real))  # a simulator address says nothing of how real mail does
     _count(tx, principal, prepared, "suppressed", len(suppressed))
     if prepared.options.idempotency_key is not None:
         keys.add(

@@ -48,6 +48,12 @@ async def test_the_others_are_sent_where_some_are_suppressed(house: House) -> No
     assert counters == {"queued": 1, "suppressed": 1}
 
 
+async def test_mail_to_simulator_addresses_is_in_no_figure(house: House) -> None:
+    await house.accept.submit(house.owner, smtp(recipients=to("bounced@simulator.mx.example.net", "ann@example.org")))
+    counters = await house.database.read(lambda tx: dict(tx.all("SELECT name, value FROM counters")))
+    assert counters == {"queued": 1}
+
+
 async def test_an_unsubscribe_from_broadcasts_does_not_stop_a_receipt(house: House) -> None:
     await house.suppress("ann@example.org", "unsubscribe", "broadcast")
     error = await refused(house, api(stream="broadcast"))
