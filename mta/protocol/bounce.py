@@ -76,7 +76,7 @@ def read_message(data: bytes, rules: Rules) -> Reading:
     if (
         (status is None or not status.recipients)
         and "final-recipient" in text.lower()
-        and is_bounce(root, text, returns)
+        and is_bounce(root, text, returns, named=True)
     ):
         inline = read_indented(text)
         status = inline if inline.recipients else status
@@ -88,7 +88,7 @@ def read_message(data: bytes, rules: Rules) -> Reading:
         fields = returned_headers(root) or parse_fields(returned)
         mentions = find_recipients(next((v for n, v in fields if n == "to"), "")[:1000], "", frozenset())
         mentions = [Mention(mention.address, text) for mention in mentions]
-    if is_bounce(root, text, returns):
+    if is_bounce(root, text, returns, named=bool(mentions)):
         action = "delayed" if is_delay(text) else "failed"
         bounced = tuple(_from_text(mention, action, judge) for mention in mentions or [Mention("", text)])
         return Reading("bounce", bounced, status.envelope_id if status else "", message_id)

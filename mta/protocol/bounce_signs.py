@@ -55,7 +55,8 @@ _SUBJECT = _any(
     r"user unknown",
     r"unzustellbar|nicht (?:\w+ )?(?:zugestellt|ausgeliefert)|nicht zustellbar|zustell(?:fehler|ung .{0,20}fehlgeschlagen)",
     r"notification d.[ée]tat",
-    r"avis de non|non (?:distribué|délivré|remis)|[ée]chec de (?:la )?(?:remise|distribution|livraison)",
+    r"avis de non|non (?:distribué|délivré|remis)|[ée]chec de (?:la )?(?:remise|distribution|livraison)"
+    r"|impossible de (?:remettre|d[ée]livrer|distribuer)",
     r"no (?:\w+ )?entregad|no se puede entregar|devoluci[óo]n de correo|error en la entrega",
     r"n[ãa]o entreg|n[ãa]o é poss[íi]vel entregar|falha na entrega|(?:mensagem|e-?mail) devolvid",
     r"mancat[ao] (?:consegna|recapito)|non (?:è stato )?(?:recapita|consegna)",
@@ -158,8 +159,11 @@ _REQUEST = _any(
 _CONVERSATION = re.compile(r"\s*(?:re|aw|sv|antw|fwd?|wg|tr|rv|enc)\s*:", re.IGNORECASE)  # a person answers or forwards
 
 
-def is_bounce(root: Part, text: str, returns: bool) -> bool:
-    """Whether `text`, the words of `root`, report a failure. `returns`: it brings another message back."""
+def is_bounce(root: Part, text: str, returns: bool, named: bool) -> bool:
+    """Whether `text`, the words of `root`, report a failure.
+
+    `returns`: it brings another message back; `named`: it has an address that may be the recipient's.
+    """
     if is_forwarded(root):
         return False
     if root.header("x-failed-recipients") or any(part.content_type in REPORT_TYPES for part in root.walk()):
@@ -174,7 +178,7 @@ def is_bounce(root: Part, text: str, returns: bool) -> bool:
     if from_daemon(root):
         robot = no_person and bool(_ROBOT.search(root.header("from")[:500]))
         listed = (told or robot) and not answers and lists_recipients(text)
-        return returns or listed or (reply and no_person) or (said and (no_person or not answers))
+        return returns or listed or (reply and no_person) or (said and (no_person or (named and not answers)))
     if is_auto_reply(root) or any(map(root.header, _LISTS)):
         return False
     if returns and said and told:

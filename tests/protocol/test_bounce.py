@@ -372,6 +372,10 @@ MESSAGES = {
         "From: ann@example.net\nReturn-Path: <>\nSubject: Your message awaits approval\n\nYour message to ann@example.net"
         " could not be delivered yet. To confirm it, click https://example.net/x.\n550 days\n"
     ),
+    "a postmaster's rules": (
+        "From: postmaster@example.net\nReturn-Path: <postmaster@example.net>\nSubject: Undeliverable mail policy\n\n"
+        "Undeliverable mail is deleted after 30 days.\n"
+    ),
     "a daemon's statistics": (
         f"{DAEMON}Subject: Daily statistics\n\nMessages rejected: 7\nTop recipient: ann@example.net\n"
     ),
