@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta, field
 
@@ -13,6 +13,7 @@ from api.mailstack.messages import EmailShape, email_shape
 from api.mailstack.names import MESSAGE_STATUS
 from api.mailstack.shapes import Listing, Shape
 from api.routing import Call, Routes
+from api.shapes import Simulation, Tracking
 from api.tags import Tags, tags_of
 from mta.accept.submission import Accepted
 from mta.model import Options
@@ -30,17 +31,6 @@ class AttachmentFields(Shape):
     filename: str | None = None
     content_type: str | None = None
     content_id: str | None = None
-
-
-class Tracking(Shape):
-    opens: bool | None = None
-    clicks: bool | None = None
-
-
-class Simulation(Shape):
-    """Only with a test key: what the simulated recipient's server does."""
-
-    scenario: Literal["delivered", "delayed", "bounced", "complained"]
 
 
 class EmailFields(Shape, kw_only=True):

@@ -7,8 +7,8 @@ from typing import Any
 from api.compose import SEND_BYTES
 from api.mailstack.shapes import Shape
 from api.routing import Call, Routes
+from api.shapes import Diagnostics, diagnosed
 from mta.control.rendering import Source
-from mta.protocol.lint import Finding
 
 routes = Routes("emails")
 
@@ -24,26 +24,8 @@ class LintRequest(Shape):
     stream: str = "transactional"
 
 
-class FindingShape(Shape):
-    """`severity` is error, warning or info; `part` is subject, html, text or data; `line` counts from 1 in it."""
-
-    code: str
-    severity: str
-    part: str
-    line: int | None
-    message: str
-    advice: str
-
-
-class LintShape(Shape):
-    """`ok`: there is no error among the findings."""
-
-    ok: bool
-    findings: list[FindingShape]
-
-
 @routes.post("/emails/lint", scope="emails:send", limit=SEND_BYTES)
-async def lint(call: Call, body: LintRequest) -> LintShape:
+async def lint(call: Call, body: LintRequest) -> Diagnostics:
     """Find what will not work in clients or look like spam, with what to do about it; nothing is sent."""
     templates = call.control.templates
     if body.template_id is not None:
@@ -51,15 +33,4 @@ async def lint(call: Call, body: LintRequest) -> LintShape:
     else:
         source = Source(body.subject or "", body.html, body.text)
         found = await templates.diagnose_words(call.principal, source, body.variables, body.stream)
-    return LintShape(ok=all(each.severity != "error" for each in found), findings=[_finding(each) for each in found])
-
-
-def _finding(finding: Finding) -> FindingShape:
-    return FindingShape(
-        code=finding.code,
-        severity=finding.severity,
-        part=finding.part,
-        line=finding.line,
-        message=finding.message,
-        advice=finding.advice,
-    )
+    return diagnosed(found)

@@ -9,7 +9,8 @@ from msgspec import Meta, field
 from api.addresses import One, Several, mailbox
 from api.compose import SEND_BYTES, Filling, item, item_key, submission_of, submit_items
 from api.routing import Call, Routes
-from api.stackshift.send import SendFields, Simulation, Tracking, letter_of, with_key
+from api.shapes import Simulation, Tracking
+from api.stackshift.send import SendFields, letter_of, with_key
 from api.stackshift.shapes import MESSAGE_STATUS, Listed, Paging, Shape
 from api.times import moment, moment_or_none
 from mta.accept.submission import Submission

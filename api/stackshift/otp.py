@@ -9,7 +9,7 @@ from msgspec import Meta, field
 from api.addresses import One, key_of, mailbox
 from api.compose import idempotency_header
 from api.routing import Call, Routes
-from api.stackshift.send import Simulation
+from api.shapes import Simulation
 from api.stackshift.shapes import Listed, Paging, Shape
 from api.times import moment, moment_or_none
 from mta.control.otp_mail import Wanted

@@ -14,6 +14,7 @@ from api import compose
 from api.addresses import One, Several
 from api.compose import SEND_BYTES, File, Filling, Letter, idempotency_header
 from api.routing import Call, Routes
+from api.shapes import Simulation, Tracking
 from api.stackshift.shapes import MESSAGE_STATUS, Shape
 from mta.accept.submission import Accepted
 from mta.model import Options
@@ -31,17 +32,6 @@ class AttachmentFields(Shape):
     filename: str | None = None
     content_type: str | None = None
     content_id: str | None = None
-
-
-class Tracking(Shape):
-    opens: bool | None = None
-    clicks: bool | None = None
-
-
-class Simulation(Shape):
-    """Only with a test key: what the simulated recipient's server does."""
-
-    scenario: Literal["delivered", "delayed", "bounced", "complained"]
 
 
 class SendFields(Shape, kw_only=True):

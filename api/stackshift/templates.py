@@ -11,14 +11,14 @@ from api import compose
 from api.addresses import One, Several
 from api.compose import SEND_BYTES, Filling, Letter, idempotency_header
 from api.routing import Call, Routes
-from api.stackshift.send import SendFields, Sent, Simulation, Tracking, letter_of, sent, with_key
+from api.shapes import Diagnostics, Simulation, Tracking, diagnosed
+from api.stackshift.send import SendFields, Sent, letter_of, sent, with_key
 from api.stackshift.shapes import MESSAGE_STATUS, Listed, Paging, Shape
 from api.times import moment
 from mta.control.rendering import Source
 from mta.control.template_changes import TemplateView
 from mta.control.templates import Changes
 from mta.model import TemplateVersion
-from mta.protocol.lint import Finding
 
 routes = Routes("templates")
 
@@ -97,24 +97,6 @@ class Preview(Shape):
 
 class DiagnosticsRequest(PreviewRequest):
     stream: str = "transactional"
-
-
-class FindingShape(Shape):
-    """`severity` is error, warning or info; `part` is subject, html, text or data; `line` counts from 1 in it."""
-
-    code: str
-    severity: str
-    part: str
-    line: int | None
-    message: str
-    advice: str
-
-
-class Diagnostics(Shape):
-    """`ok`: there is no error among the findings."""
-
-    ok: bool
-    findings: list[FindingShape]
 
 
 class TestRequest(PreviewRequest, kw_only=True):
@@ -210,9 +192,7 @@ async def preview(call: Call, id: str, body: PreviewRequest) -> Preview:
 async def diagnostics(call: Call, id: str, body: DiagnosticsRequest) -> Diagnostics:
     """Find what will not work in clients or look like spam, with what to do about it."""
     found = await call.control.templates.diagnose(call.principal, id, body.data, body.version_id, body.stream)
-    return Diagnostics(
-        ok=all(finding.severity != "error" for finding in found), findings=[finding_shape(each) for each in found]
-    )
+    return diagnosed(found)
 
 
 @routes.post("/templates/{id}/test-send", scope="emails:send", status=202)
@@ -234,17 +214,6 @@ async def send_template(call: Call, body: SendTemplateRequest) -> Sent:
 def template_letter(body: SendTemplateRequest, scheduled_at: int | None = None) -> Letter:
     return letter_of(
         body, body.from_, template=Filling(body.template, body.data, body.version_id), scheduled_at=scheduled_at
-    )
-
-
-def finding_shape(finding: Finding) -> FindingShape:
-    return FindingShape(
-        code=finding.code,
-        severity=finding.severity,
-        part=finding.part,
-        line=finding.line,
-        message=finding.message,
-        advice=finding.advice,
     )
 
 
