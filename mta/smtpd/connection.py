@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from mta import ids
-from mta.errors import PosthouseError
+from mta.errors import PosthouseError, Unauthenticated
 from mta.protocol.reply import Reply
 from mta.protocol.smtp_events import Abandoned, Begin, Closed, Data, Event, Hello, Login, Mail, Message, Rcpt, StartTls
 from mta.protocol.smtp_server import SmtpServer
@@ -284,6 +284,9 @@ class Connection(asyncio.BufferedProtocol):
         command = type(question).__name__.upper()
         if not isinstance(error, PosthouseError):
             log.error("A handler failed", command=command, session=self.session.id, exc_info=error)
+        if isinstance(question, Login) and isinstance(error, Unauthenticated) and error.code == Unauthenticated.code:
+            # Nobody guesses a key that was revoked, has expired or may not send: its app must not lock others out.
+            self._listener.throttle.failed(self.session.peer.ip, ids.now_ms())
         return reply_for(error, command)
 
     def _answer(self, question: Question, reply: Reply) -> None:
@@ -298,8 +301,6 @@ class Connection(asyncio.BufferedProtocol):
                 session.envelope = None
             case Login() if reply.positive:
                 self._listener.throttle.succeeded(session.peer.ip)
-            case Login() if reply.code == 535:
-                self._listener.throttle.failed(session.peer.ip, ids.now_ms())
         self._machine.answer(reply)
 
     # TLS, and the end

@@ -63,7 +63,7 @@ class SmtpHandler(Protocol):
     """
 
     def authenticate(self, session: Session, username: str, password: str) -> Answer:
-        """235 2.7.0, having set `session.authenticated`; or 535 5.7.8."""
+        """235 2.7.0, having set `session.authenticated`. Raises Unauthenticated: 535 5.7.8."""
         ...
 
     def mail(self, session: Session, path: Address | None, parameters: MailParameters) -> Answer:

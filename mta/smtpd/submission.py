@@ -62,7 +62,7 @@ class SubmissionHandler:
         """The user name is only for the client's own records."""
         principal = await self._authenticator.authenticate(password)
         if not principal.may(SCOPE):
-            raise Unauthenticated(f"This API key may not send: it lacks the scope {SCOPE}.")
+            raise Unauthenticated(f"This API key may not send: it lacks the scope {SCOPE}.", code="scope_missing")
         session.authenticated = principal
         return _WELCOME
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from mta.errors import Forbidden, InvalidInput, LimitReached, StorageFull, Unavailable
+from mta.errors import Forbidden, InvalidInput, LimitReached, StorageFull, Unauthenticated, Unavailable
 from mta.protocol.address import Address
 from mta.protocol.reply import Reply
 from mta.protocol.smtp_command import MailParameters, RcptParameters
@@ -58,7 +58,7 @@ class Keeper:
 
     def authenticate(self, session: Session, username: str, password: str) -> Reply:
         if password != "secret":
-            return Reply(535, "No", "5.7.8")
+            raise Unauthenticated("No")
         session.authenticated = username
         return Reply(235, "Welcome", "2.7.0")
 

@@ -198,6 +198,19 @@ async def test_keys_that_are_not_good_are_told_why(house: House, app: Port) -> N
         assert (refusal.value.smtp_code, refusal.value.smtp_error) == (535, f"5.7.8 {said}".encode())
 
 
+async def test_an_app_with_an_old_key_locks_out_no_other_but_who_guesses_does(house: House, app: Port) -> None:
+    """All apps of a host, or behind one router, have one address."""
+    await house.key("ph_expired", "emails:send", expires_at=1)
+    for key in ("ph_expired", "ph_guessed"):
+        for _ in range(10):
+            with pytest.raises(smtplib.SMTPException):
+                await app.send(key=key)
+        if key == "ph_expired":
+            await app.send()
+    with pytest.raises(smtplib.SMTPException, match="421|closed"):  # smtplib tries a second mechanism after the 421
+        await app.send()
+
+
 async def test_a_key_that_expires_in_a_session_stops_it(
     house: House, app: Port, monkeypatch: pytest.MonkeyPatch
 ) -> None:
