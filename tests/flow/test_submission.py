@@ -207,7 +207,7 @@ async def test_an_app_with_an_old_key_locks_out_no_other_but_who_guesses_does(ho
                 await app.send(key=key)
         if key == "ph_expired":
             await app.send()
-    with pytest.raises(smtplib.SMTPException, match="421|closed"):  # smtplib tries a second mechanism after the 421
+    with pytest.raises(smtplib.SMTPException, match=r"421|closed"):  # smtplib tries a second mechanism after the 421
         await app.send()
 
 
