@@ -80,7 +80,7 @@ class Analytics:
         `template` is an id or a slug. `only` leaves one of NAMES, the others are 0; the rates are always of all. Raises InvalidInput.
         """
         hours = HOURS[interval]
-        first, last = _buckets(start, end, hours)
+        first, last = whole_buckets(start, end, hours)
         rows = await self._database.read(_rows, principal, first, last, hours, domain, template)
         series = [dict.fromkeys(NAMES, 0) for _ in range((last - first) // hours)]
         whole = dict.fromkeys(NAMES, 0)
@@ -95,7 +95,7 @@ class Analytics:
         return Figures(first * HOUR_MS, last * HOUR_MS, interval, totals, rates_of(whole), buckets)
 
 
-def _buckets(start: int, end: int, hours: int) -> tuple[int, int]:
+def whole_buckets(start: int, end: int, hours: int) -> tuple[int, int]:
     """First and last (excluded) hour since the epoch, of whole buckets."""
     if start < 0 or end <= start:
         raise InvalidInput("The range has to begin before it ends.", field="from")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from config.rules import load_rules
 from config.settings import Settings
 from mta.accept.submit import Accept
+from mta.control.account import Account
 from mta.control.analytics import Analytics
 from mta.control.assets import Assets
 from mta.control.audit import Audit
@@ -23,6 +24,7 @@ from mta.control.keys import Keys
 from mta.control.limits import SendingLimits
 from mta.control.maintenance import Maintenance
 from mta.control.messages import Messages
+from mta.control.metrics import Metrics
 from mta.control.organizations import Organizations
 from mta.control.otp import Otp
 from mta.control.queue import Queue, QueueControl
@@ -58,6 +60,7 @@ class Control:
     organizations: Organizations
     audit: Audit
     usage: Usage
+    account: Account
     keys: Keys
     domains: Domains
     messages: Messages
@@ -74,6 +77,7 @@ class Control:
     assets: Assets
     remote_files: RemoteFiles
     analytics: Analytics
+    metrics: Metrics
     limits: SendingLimits
     reputation: Reputation
     suppressions: Suppressions
@@ -102,12 +106,14 @@ def build(
     webhooks = Webhooks(database, caller, settings.webhooks)
     messages = Messages(database, queue)
     inbound = InboundMail(database, resolver, settings, _door(database, resolver, secrets, settings))
+    limits, usage = SendingLimits(database, settings), Usage(database, settings)
     return Control(
         accept=accept,
         authenticator=authenticator,
         organizations=Organizations(database, authenticator, settings),
         audit=Audit(database),
-        usage=Usage(database, settings),
+        usage=usage,
+        account=Account(database, limits, usage),
         keys=Keys(database, authenticator),
         domains=Domains(database, resolver, secrets, settings, domain_changed),
         messages=messages,
@@ -124,7 +130,8 @@ def build(
         assets=Assets(database, accept),
         remote_files=RemoteFiles(caller.http),
         analytics=Analytics(database),
-        limits=SendingLimits(database, settings),
+        metrics=Metrics(database),
+        limits=limits,
         reputation=Reputation(database, settings),
         suppressions=Suppressions(database),
         bounces=Bounces(database),

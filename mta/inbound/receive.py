@@ -258,6 +258,7 @@ def _add(
         created_at=now,
     )
     inbound.add(tx, made)
+    events.count(tx, organization_id, False, "received", now)
     events.add(
         tx,
         organization_id,

@@ -28,6 +28,7 @@ LAST_DELETED = f"""
 PAGE = f"""
     SELECT {COLUMNS} FROM domains WHERE organization_id = :organization_id AND deleted_at IS NULL AND id < :before
     ORDER BY id DESC LIMIT :limit"""
+COUNT = "SELECT count(*) FROM domains WHERE organization_id = :organization_id AND deleted_at IS NULL"
 FIRST_VERIFIED = f"""
     SELECT {COLUMNS} FROM domains WHERE organization_id = :organization_id AND deleted_at IS NULL AND status = 'verified'
     ORDER BY id LIMIT 1"""
@@ -122,6 +123,11 @@ def first_verified(tx: Tx, organization_id: str) -> Domain | None:
     """The oldest that may send."""
     row = tx.one(FIRST_VERIFIED, organization_id=organization_id)
     return domain(row) if row else None
+
+
+def count(tx: Tx, organization_id: str) -> int:
+    row = tx.one(COUNT, organization_id=organization_id)
+    return int(row[0]) if row else 0
 
 
 def page(tx: Tx, organization_id: str, limit: int, before: str = "~") -> list[Domain]:

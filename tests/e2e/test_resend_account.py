@@ -323,3 +323,31 @@ async def test_attempts_and_what_is_refused(account: Daemon) -> None:
     assert await asyncio.to_thread(refused, resend.Webhooks.create, bad) == (400, "validation_error")
     assert await asyncio.to_thread(refused, resend.Webhooks.create, {**bad, "events": []}) == (400, "validation_error")
     assert await asyncio.to_thread(refused, resend.Webhooks.get_event, made["id"], event) == (404, "not_found")
+
+
+def test_figures(account: Daemon, mx: ScriptedMx) -> None:
+    """What is counted is what was sent since the last look."""
+    (org,) = [each["id"] for each in resend.Domains.list()["data"] if each["name"] == "example.org"]
+    look: Any = {"domain_id": [org], "dimensions": ["period", "domain"], "metrics": ["sent", "delivered"]}
+    before, used = resend.Emails.metrics(look), resend.Usage.get()
+    count = len(mx.messages)
+    for name in ("one", "two"):
+        resend.Emails.send({**MAIL, "to": f"{name}@example.net"})
+    resend.Emails.send({**MAIL, "from": "hi@shop.example"})
+    mx.wait_messages(count + 3)
+    end = time.monotonic() + 20
+    while (after := resend.Emails.metrics(look))["totals"]["delivered"] < before["totals"]["delivered"] + 2:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert after["totals"]["sent"] == before["totals"]["sent"] + 2 and after["object"] == "metrics"
+    assert (after["metrics"], after["dimensions"]) == (["sent", "delivered"], ["period", "domain"])
+    assert len(after["data"]) == 7 and {each["domain_name"] for each in after["data"]} == {"example.org"}
+    assert sum(each["sent"] for each in after["data"]) == after["totals"]["sent"]
+    usage = resend.Usage.get()
+    assert usage["object"] == "usage" and usage["domains"] == {"used": 2, "limit": None}
+    for span in ("daily", "monthly"):
+        assert usage["emails"][span]["sent"] == used["emails"][span]["sent"] + 3
+        assert usage["emails"][span]["limit"] is None and usage["emails"][span]["received"] == 0
+    whole = resend.Emails.metrics()
+    assert "data" not in whole and whole["totals"]["sent"] >= after["totals"]["sent"] + 1
+    assert 0 < whole["totals"]["bounce_rate"] < 1

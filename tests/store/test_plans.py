@@ -131,6 +131,7 @@ QUERIES: list[Callable[[Tx], Any]] = [
     lambda tx: outbox.by_replay(tx, "r"),
     lambda tx: outbox.page(tx, "w", 2, "~"),
     lambda tx: outbox.page(tx, "w", 2, "~", outbox.PENDING),
+    lambda tx: domains.count(tx, "o"),
     lambda tx: outbox.by_event(tx, "w", "e"),
     lambda tx: outbox.events_page(tx, "w", 2, "~"),
     lambda tx: outbox.attempts(tx, "d"),
