@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-NPM = Path(__file__).resolve().parent / "e2e" / "nodemailer" / "node_modules"
+NPM = Path(__file__).resolve().parent / "e2e" / "npm" / "node_modules"
 
 
 def need(*commands: str) -> None:
@@ -25,7 +25,7 @@ def need_modules(*modules: str) -> None:
 
 
 def need_npm(*packages: str) -> None:
-    """The same for packages from npm, which `npm ci` in tests/e2e/nodemailer installs, and for Node."""
+    """The same for packages from npm, which `npm ci` in tests/e2e/npm installs, and for Node."""
     need("node")
     _demand([package for package in packages if not (NPM / package).is_dir()])
 
