@@ -16,7 +16,6 @@ from mta.model.mail import (
     Milestones,
     Options,
     Queued,
-    Recipient,
     Search,
     Source,
     Stream,
@@ -56,6 +55,7 @@ from mta.model.returns import (
     InboundMessage,
     Suppression,
 )
+from mta.protocol.transaction import Recipient
 
 __all__ = [
     "ADMIN",

@@ -67,15 +67,6 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Recipient:
-    """One envelope recipient with its DSN wishes (RFC 3461 §4.1, §4.2)."""
-
-    address: Address
-    notify: tuple[str, ...] = ()
-    orcpt: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Options:
     """What a submitter asks beyond the mail itself; the same for SMTP (`X-Posthouse-*`) and every HTTP API."""
 

@@ -25,7 +25,7 @@ class NotOffered(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """`notify` and `orcpt` (`type;xtext`, as RFC 3461 §4.2 writes it) are sent where DSN is offered."""
+    """One envelope recipient with its DSN wishes (RFC 3461 §4.1, §4.2), sent where DSN is offered; `orcpt` is `type;xtext`."""
 
     address: Address
     notify: tuple[str, ...] = ()
