@@ -23,6 +23,7 @@ import uvloop
 from starlette.types import ASGIApp
 
 from api.app import create_app
+from api.http_protocol import HttpProtocol
 from api.webhook_formats import FORMATS
 from config.rules import load_rules
 from config.secret_key import read_secret_key
@@ -230,7 +231,13 @@ async def _listener(settings: Settings, wanted: ListenerSettings, parts: Parts, 
 async def _http(app: ASGIApp, bound: socket.socket) -> AsyncIterator[None]:
     """Serves `app` on a socket that is bound already, until the end of the block; open requests get a few seconds."""
     config = uvicorn.Config(
-        app, lifespan="off", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5
+        app,
+        http=HttpProtocol,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
     )
     server = _HttpServer(config)
     serving = asyncio.create_task(server.serve(sockets=[bound]))

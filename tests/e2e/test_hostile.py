@@ -268,6 +268,34 @@ def resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
+@pytest.mark.parametrize(
+    ("opening", "more"),
+    [
+        (b"GET / HTTP/1.1\r\nX: ", b"y" * 65536),
+        (b"GET / HTTP/1.1\r\n", b"X: y\r\n" * 10000),
+        (b"GET /", b"y" * 65536),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n" * 10000),
+    ],
+    ids=["a field", "fields", "a path", "trailers"],
+)
+def test_an_endless_http_request_is_cut_short(opening: bytes, more: bytes, daemon: Daemon, key: str) -> None:
+    """Nobody has shown a key yet, and all of it is kept until a handler can be asked."""
+    before = resident(daemon.pid)
+    with socket.create_connection(("127.0.0.1", daemon.http), 20) as client, contextlib.suppress(OSError):
+        client.sendall(opening)
+        for _ in range(320):  # 20 MB
+            client.sendall(more)
+        pytest.fail("It was read to the end.")
+    assert resident(daemon.pid) - before < 10_000_000
+    assert daemon.api("GET", "/v1/mail/messages", key=key)[0] == 200
+
+
+def test_a_header_that_is_too_large_is_told(daemon: Daemon) -> None:
+    with socket.create_connection(("127.0.0.1", daemon.http), 20) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nX: " + b"y" * 70_000)
+        assert client.recv(100).startswith(b"HTTP/1.1 431 ")
+
+
 def test_endless_auth_continuations_end(connect: Connect) -> None:
     client = connect()
     assert client.say(b"EHLO x").startswith("250")
