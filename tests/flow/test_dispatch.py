@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from standardwebhooks import Webhook as Verifier
@@ -28,6 +28,8 @@ from mta.store.secrets import Secrets
 from mta.store.sqlite import Tx
 from tests.fakes.receiver import Called, Receiver
 
+T = TypeVar("T")
+
 AT_ONCE = WebhookSettings(allow_private=True, schedule_s=(0,) * 9, jitter_percent=0)
 SLOW = WebhookSettings(jitter_percent=0)
 NOON = 1_800_000_000_000
@@ -48,6 +50,7 @@ class House:
     database: Database
     organization: Organization
     caller: Caller
+    wrote: asyncio.Event  # a transaction was committed
 
     @property
     def owner(self) -> Principal:
@@ -87,7 +90,15 @@ class House:
 async def house(database: Database, organization: Organization, secrets: Secrets) -> AsyncIterator[House]:
     http = HttpClient(Resolver(["127.0.0.1:9"], timeout=1), allow_private=True, timeout_s=5)
     caller = Caller(http, secrets, {**FORMATS, "poisoned": poisoned})
-    yield House(database, organization, caller)
+    wrote, write = asyncio.Event(), database.write
+
+    async def write_and_say(fn: Callable[..., T], *args: Any) -> T:
+        done = await write(fn, *args)
+        wrote.set()
+        return done
+
+    database.write = write_and_say  # type: ignore[method-assign]
+    yield House(database, organization, caller, wrote)
     await caller.close()
 
 
@@ -109,8 +120,9 @@ class dispatching:  # noqa: N801 (used like a function)
 async def heard(house: House, type: str, count: int) -> list[Event]:
     """What was told, once it is so many."""
     async with asyncio.timeout(20):
-        while len(found := await house.told(type)) < count:  # each look is a read of the store
-            pass
+        while len(found := await house.told(type)) < count:
+            await house.wrote.wait()
+            house.wrote.clear()
     return found
 
 
