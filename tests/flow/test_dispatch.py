@@ -381,15 +381,13 @@ async def test_the_cause_is_recorded_and_explained(house: House, url: str, cause
         assert found.causes[0].advice and found.pending == 1 and "tried again" in found.summary
 
 
-async def test_a_url_that_became_private_is_not_called(
-    house: House, database: Database, organization: Organization, secrets: Secrets
-) -> None:
+async def test_a_url_that_became_private_is_not_called(house: House, secrets: Secrets) -> None:
     """What was allowed when it was stored is judged again at each call."""
     async with Receiver() as receiver:
         hook = await house.hook(receiver.url)
         (id,) = await one_delivery(house, hook)
         guarded = Caller(HttpClient(Resolver(["127.0.0.1:9"], timeout=1)), secrets, FORMATS)
-        async with dispatching(House(database, organization, guarded), SLOW):
+        async with dispatching(replace(house, caller=guarded), SLOW):
             (event,) = await heard(house, "webhook.delivery.failed", 1)
         assert (event.data["cause"], event.data["delivery_id"]) == ("address", id) and receiver.calls == []
 
