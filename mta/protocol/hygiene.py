@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from types import MappingProxyType
 
 from .headers import Field, HeaderError, Headers
@@ -135,7 +136,12 @@ def received(*, hostname: str, protocol: str, token: str, now_ms: int) -> bytes:
 
 def rfc5322_date(now_ms: int) -> str:
     """Epoch milliseconds as a date of RFC 5322 §3.3, in UTC."""
-    return format_datetime(datetime.fromtimestamp(now_ms / 1000, UTC))
+    return _date(now_ms // 1000)
+
+
+@lru_cache(16)  # it is asked for with every message, and changes once a second
+def _date(now_s: int) -> str:
+    return format_datetime(datetime.fromtimestamp(now_s, UTC))
 
 
 def _has_value(headers: Headers, name: str) -> bool:

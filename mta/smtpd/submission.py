@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from config.settings import Listener
@@ -57,6 +58,7 @@ class SubmissionHandler:
         self._trusted = trusted
         self._everyone = not listener.require_auth and not listener.trusted_networks
         self._networks = _networks(listener.trusted_networks)
+        self._is_trusted = lru_cache(1024)(self._look_up_trust)  # asked with every command
 
     async def authenticate(self, session: Session, username: str, password: str) -> Reply:
         """The user name is only for the client's own records."""
@@ -139,7 +141,7 @@ class SubmissionHandler:
             return self._trusted
         return None
 
-    def _is_trusted(self, ip: str) -> bool:
+    def _look_up_trust(self, ip: str) -> bool:
         if not self._networks:
             return False
         address = ipaddress.ip_address(ip.partition("%")[0])
