@@ -14,7 +14,7 @@ import socket
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec.structs import FieldInfo
@@ -164,6 +164,11 @@ def _put(table: dict[str, Any], names: list[str], value: Any) -> None:
 
 # --- types ---
 
+# Settings that did nothing and are gone. Files that `posthouse init` wrote name them, and an upgrade must still start.
+RETIRED: Final = frozenset(
+    f"limits.{name}" for name in ("line_bytes", "command_bytes", "auth_command_bytes", "mime_depth", "mime_parts")
+)
+
 
 def build(kind: type[_S], table: Any, at: str, wrong: list[tuple[str, str]], base: _S | None = None) -> _S | None:
     """The section, or None where there is a mistake, which is added to `wrong`.
@@ -179,7 +184,7 @@ def build(kind: type[_S], table: Any, at: str, wrong: list[tuple[str, str]], bas
         key = f"{at}.{name}" if at else name
         if name in fields:
             values[name] = _convert(fields[name], value, key, wrong)
-        else:
+        elif key not in RETIRED:
             wrong.append((key, f"There is no such setting{_did_you_mean(name, fields)}"))
     for name, field in fields.items():
         if field.required and name not in table and base is None:

@@ -299,3 +299,9 @@ def test_providers_are_known_by_their_mx_hosts() -> None:
         "apple": (10, 5, "opportunistic"),
         "orange": (2, None, "opportunistic"),
     }
+
+
+def test_a_file_of_an_older_version_still_loads(tmp_path: Path) -> None:
+    """What its `posthouse init` wrote, and what did nothing."""
+    older = "[limits]\nline_bytes = 998\ncommand_bytes = 2048\nauth_command_bytes = 12_288\nmime_depth = 100\n"
+    assert loaded(tmp_path, older + "mime_parts = 1000\nhops = 7\n").limits.hops == 7
